@@ -33,6 +33,7 @@ def test_a_further_repository_is_the_same():
     # If the first deployment of the stack sekisho fails, its deployer may not delete the repository. An administrator,
     # who deploys a further one, may.
     del there["Condition"]
+    assert (there["DeletionPolicy"], there["UpdateReplacePolicy"]) == ("Retain", "Retain")
     assert here == ("ImageRepository", there | {"DeletionPolicy": "RetainExceptOnCreate"})
     assert bootstrap()["Conditions"]["ImageReaders"] == source["Conditions"]["ImageReaders"]
     paths = "ImageReaderOrgPaths"

@@ -112,7 +112,7 @@ class Link(NamedTuple):
 CHANGE = "sekisho-image-change"
 LINKS = [
     Link(hops.relay_is_invoked, rule_disabled(R, CHANGE), f"rule {CHANGE} of account {R} is DISABLED", "enable-rule"),
-    Link(hops.relay_is_invoked, rule_pattern(R, CHANGE, "PUSH", "DELETE"), "looks for", "make deploy"),
+    Link(hops.relay_is_invoked, rule_pattern(R, CHANGE, "PUSH", "PULL"), "looks for", "make deploy"),
     Link(
         hops.relay_runs,
         without_statement("ReadImages", R, RELAY, "event-relay"),

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.template import deployed
+from tests.tools.test_commands import make_would_run
 from tools.failure import Failure
 from tools.layout import ACCOUNTS, LAYOUTS
 from tools.local_stack import server, stack
@@ -53,7 +54,7 @@ def test_two_accounts_have_the_parameters_of_three(environments, prefix):
 
 
 @pytest.mark.parametrize("about", [{"layout": "two"}, {}], ids=["two", "a record of an earlier version"])
-def test_a_running_stack_keeps_its_layout(monkeypatch, tmp_path, about):
+def test_a_running_stack_keeps_its_layout(monkeypatch, tmp_path, capsys, about):
     """The second `make up` deploys to the running stack, in the layout that it has."""
     found = []
     monkeypatch.setattr(stack, "LOCAL", tmp_path)
@@ -69,4 +70,10 @@ def test_a_running_stack_keeps_its_layout(monkeypatch, tmp_path, about):
     stack.up(None)
     stack.up(None, layout=running)
     assert [one.layout for one in found] == [running, running]
+    assert capsys.readouterr().out.count(f"what is waiting: {found[0].board}\n") == 2
     assert found[0].accounts["test"] == ACCOUNTS["repository" if running == "two" else "test"]
+
+
+def test_make_up_passes_the_layout_on():
+    assert ' up  --empty --layout "two"' in make_would_run("up", "LAYOUT=two", "EMPTY=1")
+    assert "--layout" not in make_would_run("up", LAYOUT="two")

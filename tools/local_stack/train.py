@@ -27,7 +27,8 @@ def route(waves: tuple[tuple[str, str, str], ...] = WAVES) -> str:
             f'[[route.wave.target]]\naccount = "{ACCOUNTS[profile]}"\nregion = "{REGION}"\n'
             f'pipeline = "{PIPELINE}"\naction = "{SOURCE_ACTION}"\n'
         )
-    return text
+    names = "".join(f'{profile} = "{ACCOUNTS[profile]}"\n' for _, profile, _ in waves)
+    return f"{text}[access.accounts]\n{names}"
 
 
 def configure(stack: Stack, text: str) -> None:

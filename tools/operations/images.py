@@ -15,7 +15,7 @@ from tools.operations.routes import Route
 IMAGE_CHANGE = {
     "source": ["aws.ecr"],
     "detail-type": ["ECR Image Action", "ECR Replication Action"],
-    "detail": {"action-type": ["PUSH", "REPLICATE"], "result": ["SUCCESS"]},
+    "detail": {"action-type": ["PUSH", "REPLICATE", "DELETE"], "result": ["SUCCESS"]},
 }
 READ_IMAGE = ["ecr:DescribeImages"]
 PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]

@@ -230,12 +230,7 @@ impl World for FakeAccount {
             ImageId::Tag(tag) => image.tags.iter().any(|one| one == tag),
             ImageId::Digest(digest) => image.digest == **digest,
         };
-        Ok(images
-            .iter()
-            .filter(|image| !image.is_archived)
-            .find(is_meant)
-            .cloned()
-            .map_or(FoundImage::NoImage, FoundImage::At))
+        Ok(images.iter().find(is_meant).cloned().map_or(FoundImage::NoImage, FoundImage::At))
     }
 
     async fn images(&self, repository: &str) -> Result<Option<Vec<Image>>, ServiceError> {

@@ -108,7 +108,17 @@ fn needs_reason(state: ReportState) -> bool {
 
 /// The report's reason on one line. The text comes from another account.
 pub(crate) fn reason(report: &OrderReport) -> String {
-    shortened(&report.reason)
+    slack::shown(&start_of_reason(report))
+}
+
+/// The start of the report's reason. The reason ends with the mention of an execution that no order started, so the
+/// mention follows if the reason is cut off before it.
+pub(crate) fn start_of_reason(report: &OrderReport) -> String {
+    let start = start(&report.reason);
+    match foreign_execution(report) {
+        Some(mention) if !start.contains(&mention) => format!("{start}; {mention}"),
+        Some(_) | None => start,
+    }
 }
 
 /// The start of a reason on one line, safe to show in Slack.
@@ -120,7 +130,7 @@ pub(crate) fn shortened(reason: &str) -> String {
 /// the state is healthy.
 pub(crate) fn foreign_execution(report: &OrderReport) -> Option<String> {
     let execution = report.foreign_execution.as_deref()?;
-    Some(start(&format!("execution {execution}, which no order is known to have started, ended later")))
+    Some(format!("execution {}, which no order is known to have started, ended later", start(execution)))
 }
 
 /// The start of a reason.

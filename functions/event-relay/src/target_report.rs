@@ -35,7 +35,11 @@ impl TargetReport {
     pub(crate) fn parse(envelope: &Envelope) -> Result<Self, String> {
         let account = envelope.account.parse().map_err(|reason| format!("event.account: {reason}"))?;
         let report = OrderReport::parse(envelope.detail.get()).map_err(|error| format!("event.{error}"))?;
-        let ids = [("id", Some(&report.id)), ("execution", report.execution.as_ref())];
+        let ids = [
+            ("id", Some(&report.id)),
+            ("execution", report.execution.as_ref()),
+            ("foreign_execution", report.foreign_execution.as_ref()),
+        ];
         if let Some((name, _)) = ids.into_iter().find(|(_, id)| id.is_some_and(|id| id.len() > LONGEST_ID)) {
             return Err(format!("event.detail.{name}: longer than {LONGEST_ID} bytes"));
         }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::next::gate;
 use crate::snapshot::TargetRows;
-use crate::status::{reason, revision, short, shortened, start};
+use crate::status::{reason, revision, short, shortened, start_of_reason};
 use crate::target::TargetRow;
 use crate::train::{Condemned, Hold, Judge, TrainChange, TrainRow, Verdict, WaveRow};
 use crate::wave::{Observer, Standing, WaveState};
@@ -281,7 +281,7 @@ pub(crate) fn end(hold: &Hold) -> String {
 pub(crate) fn why(standing: Standing, row: Option<&TargetRow>) -> Option<String> {
     let Some(row) = row else { return Some("the ledger's row cannot be read: fix or delete it".to_owned()) };
     let report = row.current_report().filter(|_| !matches!(standing, Standing::OtherTrain | Standing::Ahead));
-    let reason = report.map(|report| start(&report.reason)).unwrap_or_default();
+    let reason = report.map(start_of_reason).unwrap_or_default();
     match report {
         Some(report) if standing == Standing::Unknown && !report.state.is_final() => {
             Some(format!("silent for two hours; the last report was `{}`: {reason}", report.state.as_str()))

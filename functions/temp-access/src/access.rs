@@ -180,13 +180,21 @@ impl<S: Store> TempAccess<S> {
             };
             warnings = record(&mut report, &run, deadline).await;
         }
-        if let Ok(Answer::Text(text)) = &mut report.answer {
-            for warning in warnings {
-                if is_cut { answer::warn(text, warning) } else { text.extend(["\n", warning]) }
+        match &mut report.answer {
+            Ok(Answer::Text(text)) => {
+                for warning in warnings {
+                    if is_cut { answer::warn(text, warning) } else { text.extend(["\n", warning]) }
+                }
+                if is_cut {
+                    answer::cut(text);
+                }
             }
-            if is_cut {
-                answer::cut(text);
+            Err(error) => {
+                if let Some(besides) = error.besides_mut() {
+                    warnings.into_iter().for_each(|warning| besides.extend(["\n", warning]));
+                }
             }
+            Ok(Answer::Decisions(_)) => {}
         }
         report.answer
     }
@@ -223,11 +231,13 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
             let (principal, has_others) = person::resolve_for_revoke(&revoke.principal, run).await?;
             let revoke = Revoke { principal, ..revoke.clone() };
             let mut report = Box::pin(revoke::revoke(&revoke, run)).await?;
-            if let (true, Ok(Answer::Text(text))) = (has_others, &mut report.answer) {
-                answer::warn(
-                    text,
-                    "Another user of Identity Center has access under this address: send the request again.",
-                );
+            if has_others {
+                let line = "Another user of Identity Center has access under this address: send the request again.";
+                match &mut report.answer {
+                    Ok(Answer::Text(text)) => answer::warn(text, line),
+                    Ok(Answer::Decisions(_)) => {}
+                    Err(error) => error.besides_mut().into_iter().for_each(|besides| besides.extend(["\n", line])),
+                }
             }
             Ok(report)
         }

@@ -227,8 +227,8 @@ pub(crate) fn revoked_besides(revocation: &Revocation, invocation: &Invocation) 
     }
     if revocation.may_begin_later {
         lines.push(
-            "The ledger could not be read or written: if access was to begin later, it still does. Revoke again in a \
-             minute."
+            "The ledger, or a row of it, could not be read or written: if access was to begin later, it still does. \
+             Revoke again in a minute; if this happens again, the function's log names the row."
                 .to_owned(),
         );
     }

@@ -214,6 +214,16 @@ fn role_hint(principal: &Principal) -> &'static str {
     }
 }
 
+impl Error {
+    /// The further lines of a revoke's message.
+    pub(crate) fn besides_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Revoke { besides, .. } | Self::MayBegin { besides, .. } => Some(besides),
+            _ => None,
+        }
+    }
+}
+
 impl Failure for Error {
     fn error_type(&self) -> ErrorType {
         match self {

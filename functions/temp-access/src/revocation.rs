@@ -50,7 +50,8 @@ pub(crate) struct Revocation {
     pub(crate) is_unrecorded: bool,
     /// Whether a follow-up deletes a policy that could not be deleted.
     pub(crate) is_owed: bool,
-    /// Whether a grant may be left that begins later, because only the ledger has those of people.
+    /// Whether a grant may be left that begins later: only the ledger has those of people, and it could not be read or
+    /// written.
     pub(crate) may_begin_later: bool,
     /// What happened to the open sessions; `None` if there was no access.
     pub(crate) sessions: Option<SessionsEnd>,

@@ -192,7 +192,7 @@ fn consent(row: &GrantRow) -> Markup {
     html! {
         @if consent.door.is_some() || consent.approved_by.is_some() {
             p.muted {
-                @if let Some(door) = &consent.door { "Asked at " (outside(door)) }
+                @if let Some(door) = &consent.door { "Asked at the door " (outside(door)) }
                 @if let Some(door) = &consent.approved_by { ", approved by " (outside(door)) }
                 @if consent.break_glass { ", " (tag(Tone::Bad, "break-glass")) }
                 @else if consent.approved_by.is_none() { ", no approval needed" }

@@ -200,6 +200,7 @@ for account, _, _ in WAYS:
             released,
             but("outside release/", "identity", to="arn:aws:s3:::shop-files/index.html"),
             but("into another folder", "identity", to="arn:aws:s3:::shop-files/released/index.html"),
+            but("into another bucket", "identity", to="arn:aws:s3:::shop-other/release/index.html"),
             but("into a stranger's bucket of that name", "identity", context={"aws:ResourceAccount": STRANGER}),
             context={"aws:ResourceAccount": account},
         )

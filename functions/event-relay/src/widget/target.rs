@@ -8,7 +8,7 @@ use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::{TargetId, Wave};
 
 use super::drawing::Drawing;
-use crate::status::{Runs, foreign_execution, runs, runs_since, start};
+use crate::status::{Runs, foreign_execution, runs, runs_since, start_of_reason};
 use crate::target::TargetRow;
 use crate::train_text::{label, why};
 use crate::wave::Standing;
@@ -66,7 +66,7 @@ impl<'a> Cell<'a> {
         };
         let why = match report {
             None if row.is_none() => Some("the ledger's row cannot be read: fix or delete it".to_owned()),
-            Some(report) if report.state != ReportState::Healthy => Some(start(&report.reason)),
+            Some(report) if report.state != ReportState::Healthy => Some(start_of_reason(report)),
             Some(report) => foreign_execution(report),
             None => None,
         };

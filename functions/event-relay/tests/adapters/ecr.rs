@@ -122,11 +122,13 @@ async fn repositories_and_the_prefixes_of_caches_are_listed() {
         .map(|(name, created)| ImageRepository { name: name.to_owned(), created });
     assert_eq!(repositories(&Client::new(&wire.config())).await.unwrap(), expected);
     assert_eq!(wire.requests()[0].operation, "DescribeRepositories");
+    assert_eq!(wire.requests()[0].json()["maxResults"], 1_000);
     let rules = json!({"pullThroughCacheRules": [{"ecrRepositoryPrefix": "hub"}, {"ecrRepositoryPrefix": "quay"}]});
     let wire = Wire::answering([ok(&rules)]);
     let expected = BTreeSet::from(["hub".to_owned(), "quay".to_owned()]);
     assert_eq!(cache_prefixes(&Client::new(&wire.config())).await.unwrap(), expected);
     assert_eq!(wire.requests()[0].operation, "DescribePullThroughCacheRules");
+    assert_eq!(wire.requests()[0].json()["maxResults"], 1_000);
     let wire = Wire::answering([refused("AccessDeniedException")]);
     assert!(cache_prefixes(&Client::new(&wire.config())).await.unwrap_err().is_refused());
 }

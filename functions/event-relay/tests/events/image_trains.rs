@@ -5,7 +5,7 @@ use std::time::Duration;
 use sekisho_domain::order::OrderKind::{Deploy, Rollback};
 use serde_json::json;
 
-use crate::images::{delete, digest, image, push, pushed};
+use crate::images::{archive, delete, digest, image, push, pushed};
 use crate::trains::{ONE_BOX, TOKYO, TRAIN, Train, WORLD, about, request};
 
 /// The route [`TRAIN`] for all images of `shop`.
@@ -66,19 +66,21 @@ async fn an_image_is_read_once_when_it_arrives_and_once_for_each_further_wave() 
 
 #[tokio::test(start_paused = true)]
 async fn an_image_that_was_deleted_enters_no_further_wave_and_the_next_one_passes_it() {
-    let train = train().await;
-    arrive(&train, 1).await;
-    delete(&train.function, 1);
-    train.report(ONE_BOX, "healthy").await;
-    assert_eq!(train.order(TOKYO[0]), None);
-    let failed = reasons(&train, "failed");
-    assert!(failed.len() == 1 && failed[0].contains("deleted or archived"), "{failed:?}");
-    assert_eq!((train.row().condemned.len(), train.codes().len()), (0, 0), "the change is not condemned");
-    reads(&train);
-    train.reconcile().await;
-    assert_eq!((reads(&train), reasons(&train, "failed").len()), (vec!["DescribeImages shop".to_owned()], 1));
-    healthy_everywhere(&train, 2).await;
-    assert_eq!(reasons(&train, "failed").len(), 1);
+    for remove in [delete, archive] {
+        let train = train().await;
+        arrive(&train, 1).await;
+        remove(&train.function, 1);
+        train.report(ONE_BOX, "healthy").await;
+        assert_eq!(train.order(TOKYO[0]), None);
+        let failed = reasons(&train, "failed");
+        assert!(failed.len() == 1 && failed[0].contains("deleted or archived"), "{failed:?}");
+        assert_eq!((train.row().condemned.len(), train.codes().len()), (0, 0), "the change is not condemned");
+        reads(&train);
+        train.reconcile().await;
+        assert_eq!((reads(&train), reasons(&train, "failed").len()), (vec!["DescribeImages shop".to_owned()], 1));
+        healthy_everywhere(&train, 2).await;
+        assert_eq!(reasons(&train, "failed").len(), 1);
+    }
 }
 
 /// A wave takes one target after the other, and the image is deleted in between.
@@ -153,17 +155,20 @@ async fn targets_stay_as_they_are_if_the_image_to_go_back_to_was_deleted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rollback_by_a_person_says_which_image_is_gone() {
-    let train = train().await;
-    healthy_everywhere(&train, 1).await;
-    healthy_everywhere(&train, 2).await;
-    delete(&train.function, 1);
-    let answer = train.answer(about("rollback", "tokyo")).await;
-    assert!(answer.contains("was deleted or archived"), "{answer}");
-    assert_eq!(train.order(TOKYO[0]), Some((2, Deploy)));
-    // The image is restored.
-    push(&train.function, image(1, &["v1"]));
-    train.answer(about("rollback", "tokyo")).await;
-    assert_eq!(train.order(TOKYO[0]), Some((1, Rollback)));
+    for remove in [delete, archive] {
+        let train = train().await;
+        healthy_everywhere(&train, 1).await;
+        healthy_everywhere(&train, 2).await;
+        remove(&train.function, 1);
+        let answer = train.answer(about("rollback", "tokyo")).await;
+        assert!(answer.contains("was deleted or archived"), "{answer}");
+        assert_eq!(train.order(TOKYO[0]), Some((2, Deploy)));
+        // The image is restored.
+        delete(&train.function, 1);
+        push(&train.function, image(1, &["v1"]));
+        train.answer(about("rollback", "tokyo")).await;
+        assert_eq!(train.order(TOKYO[0]), Some((1, Rollback)));
+    }
 }
 
 /// Nothing keeps a target from going back: the target's source action fails if the image is gone.

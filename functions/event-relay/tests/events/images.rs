@@ -69,6 +69,13 @@ pub fn delete(function: &Function, n: u64) {
     function.account().images.borrow_mut().get_mut("shop").unwrap().retain(|image| image.digest != digest(n));
 }
 
+/// Archives the n-th image of `shop`: ECR keeps and describes it, but nobody can pull it.
+pub fn archive(function: &Function, n: u64) {
+    let mut repositories = function.account().images.borrow_mut();
+    let images = repositories.get_mut("shop").unwrap();
+    images.iter_mut().find(|image| image.digest == digest(n)).unwrap().is_archived = true;
+}
+
 /// The event about a push of this tag.
 pub fn pushed(tag: &str) -> String {
     file("image-pushed").replace("v1.2.0", tag)

@@ -47,6 +47,21 @@ async fn a_report_on_the_order_is_stored_and_its_repetition_is_a_duplicate() {
     assert_eq!(function.calls(), [""; 0]);
 }
 
+/// A wrong report does not fill the target's row.
+#[tokio::test(start_paused = true)]
+async fn a_report_with_an_id_that_is_too_long_is_refused() {
+    for field in ["id", "execution", "foreign_execution"] {
+        for (length, outcome) in [(201, Refused), (200, if field == "id" { Ignored } else { Reported })] {
+            let function = with_orders();
+            let mut event = report(SHOP_2, &ordered(2), "running", 1);
+            event["detail"][field] = json!("x".repeat(length));
+            let decision = decide(&function, &event).await;
+            assert_eq!(decision.outcome, outcome, "{field} {length}: {}", decision.reason);
+            assert!(outcome != Refused || decision.reason.contains(&format!("{field}: longer than")), "{decision:?}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_two_reports_the_later_one_counts_whatever_order_they_arrive_in() {
     let function = with_orders();

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::targets::{report, target_row};
 use crate::trains::{ONE_BOX, TOKYO, TRAIN, Train, about, request};
 
 async fn lines(train: &Train) -> Vec<String> {
@@ -38,6 +39,23 @@ async fn each_wave_has_a_line_with_its_change_and_what_it_waits_for() {
     train.report(TOKYO[0], "rolled-back").await;
     let shown = lines(&train).await.join("\n");
     assert!(shown.contains("00000000 main is condemned in tokyo: "), "{shown}");
+}
+
+/// The mention ends the reason, and only the start of a reason is shown.
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_no_order_started_is_mentioned_also_after_a_long_reason() {
+    let mention = "execution f0, which no order is known to have started, ended later";
+    for length in [10, 60, 95, 120] {
+        let train = Train::new();
+        train.push(1).await;
+        let row = target_row(train.function.account(), ONE_BOX).unwrap();
+        let mut event = report(ONE_BOX, &row, "unknown", 0);
+        event["detail"]["reason"] = json!(format!("{}; {mention}", "r".repeat(length)));
+        event["detail"]["foreign_execution"] = json!("f0");
+        train.function.handle(&event.to_string()).await.unwrap();
+        let shown = lines(&train).await.join("\n");
+        assert!(shown.contains(mention) && shown.matches("known to have started").count() == 1, "{length}: {shown}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -334,6 +334,30 @@ async fn a_revoke_that_cannot_see_what_begins_later_says_so() {
     assert!(answer.contains("sekisho-admin removed") && !answer.contains("begin later"), "{answer}");
 }
 
+/// An unreadable row may be that of a grant that begins later, and somebody may correct the row.
+#[tokio::test(start_paused = true)]
+async fn a_revoke_beside_an_unreadable_row_does_not_say_that_all_is_ended() {
+    let account = account(0);
+    account.text(r#"{"person":"hana@example.com","minutes":30,"from":"2026-11-21T22:45:00Z"}"#).await;
+    account.spoil(&format!("person/{}/admin", user("hana"))).await;
+    let (_, message) = kind(account.invoke(&revoke("hana")).await);
+    assert!(message.contains("may still get access") && message.contains("if access was to begin later"), "{message}");
+    // A user's policy is in IAM, whatever the row says.
+    account.text(r#"{"user":"prd-user"}"#).await;
+    account.spoil("user/prd-user/admin").await;
+    account.text(r#"{"action":"revoke","user":"prd-user"}"#).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoke_that_fails_says_also_that_its_notice_could_not_be_sent() {
+    let account = account(0);
+    account.text(&grant("hana")).await;
+    account.fail_ledger(|_| true);
+    account.cloud.fail("Publish", 1, Fault::Code("NotFound", 404));
+    let (_, message) = kind(account.invoke(&revoke("hana")).await);
+    assert!(message.contains("may still get access") && message.contains("could not be sent"), "{message}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn sessions_of_the_person_end_with_the_access() {
     let account = account(0);
