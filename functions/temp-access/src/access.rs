@@ -191,7 +191,9 @@ impl<S: Store> TempAccess<S> {
             }
             Err(error) => {
                 if let Some(besides) = error.besides_mut() {
-                    warnings.into_iter().for_each(|warning| besides.extend(["\n", warning]));
+                    for warning in warnings {
+                        besides.extend(["\n", warning]);
+                    }
                 }
             }
             Ok(Answer::Decisions(_)) => {}
@@ -236,7 +238,11 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
                 match &mut report.answer {
                     Ok(Answer::Text(text)) => answer::warn(text, line),
                     Ok(Answer::Decisions(_)) => {}
-                    Err(error) => error.besides_mut().into_iter().for_each(|besides| besides.extend(["\n", line])),
+                    Err(error) => {
+                        if let Some(besides) = error.besides_mut() {
+                            besides.extend(["\n", line]);
+                        }
+                    }
                 }
             }
             Ok(report)

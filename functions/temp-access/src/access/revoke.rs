@@ -93,10 +93,9 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
     };
     let (ends, sessions) = join!(ends, sessions);
     let ends = policies.iter().cloned().zip(ends);
-    let mut revocation = ends.fold(revocation, |all, (policy, end)| all.with(policy, end));
-    revocation.sessions = sessions;
-    let is_ledger_incomplete = run.is_ledger_lost.get() || revocation.is_unrecorded || !rows.unreadable.is_empty();
-    revocation.may_begin_later = principal.kind() == Kind::Person && is_ledger_incomplete;
+    let mut revocation = ends.fold(Revocation { sessions, ..revocation }, |all, (policy, end)| all.with(policy, end));
+    let is_incomplete = run.is_ledger_lost.get() || revocation.is_unrecorded || !rows.unreadable.is_empty();
+    revocation.may_begin_later = principal.kind() == Kind::Person && is_incomplete;
     Ok(report(revocation, &withdrawal, revoke, run))
 }
 
