@@ -75,7 +75,11 @@ pub(crate) fn artifacts(viewer: &Viewer, records: &Records) -> String {
             (verdicts(viewer, &open))
             ul.cols { @for (code, row) in open.iter().take(MOST_SHOWN) { li.col { (finding(viewer, code, row)) } } }
             @if open.len() > MOST_SHOWN { p.muted { "… and " (open.len() - MOST_SHOWN) " more" } }
-            @if accepted > 0 { p.muted { (accepted) @if accepted == 1 { " accepted finding is" } @else { " accepted findings are" } " not shown" } }
+            @if accepted > 0 {
+                p.muted {
+                    (accepted) @if accepted == 1 { " accepted finding is" } @else { " accepted findings are" } " not shown"
+                }
+            }
         }
     };
     page(viewer, &body)

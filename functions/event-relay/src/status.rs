@@ -111,12 +111,12 @@ pub(crate) fn reason(report: &OrderReport) -> String {
     slack::shown(&start_of_reason(report))
 }
 
-/// The start of the report's reason. The reason ends with the mention of an execution that no order started, so the
-/// mention follows if the reason is cut off before it.
+/// The start of the report's reason. An execution that no order started is mentioned at the end of the reason, so it is
+/// mentioned once more if the reason is cut off.
 pub(crate) fn start_of_reason(report: &OrderReport) -> String {
     let start = start(&report.reason);
     match foreign_execution(report) {
-        Some(mention) if !start.contains(&mention) => format!("{start}; {mention}"),
+        Some(mention) if start != report.reason => format!("{start}; {mention}"),
         Some(_) | None => start,
     }
 }

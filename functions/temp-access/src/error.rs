@@ -146,7 +146,7 @@ pub enum Error {
         /// What else happened, as further lines.
         besides: String,
     },
-    /// The ledger failed in the revoke of a person, and only the ledger has access that begins later.
+    /// The ledger failed in the revoke of a person. Access that begins later is only in the ledger, so it may be left.
     #[error("{outcome}{besides}")]
     MayBegin {
         /// Who may still get access, and what was removed.

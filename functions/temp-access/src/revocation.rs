@@ -50,7 +50,7 @@ pub(crate) struct Revocation {
     pub(crate) is_unrecorded: bool,
     /// Whether a follow-up deletes a policy that could not be deleted.
     pub(crate) is_owed: bool,
-    /// Whether a grant may be left that begins later: only the ledger has those of people, and it could not be read or
+    /// Whether access of a person may begin later. Only the ledger has such grants, and a row of it could not be read or
     /// written.
     pub(crate) may_begin_later: bool,
     /// What happened to the open sessions; `None` if there was no access.
@@ -82,8 +82,8 @@ impl Revocation {
         self
     }
 
-    /// The error about the policies that were not removed, or about access that may begin later. It also names the
-    /// removed policies, and ends with `besides`, the other lines of the answer.
+    /// The error if a policy was not removed, or if access may begin later. Its message also names the policies that were
+    /// removed. The other lines of the answer, `besides`, follow.
     pub(crate) fn into_error(self, principal: &Principal, besides: &[String]) -> Option<Error> {
         let is_unknown = |error: &IamError| matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled);
         let has = if self.failed.iter().any(|(_, error)| is_unknown(error)) { "may still have" } else { "still has" };

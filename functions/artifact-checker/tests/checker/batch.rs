@@ -23,7 +23,7 @@ pub(crate) fn checker_with_jobs(world: &World) -> Checker<Memory> {
     checker
 }
 
-/// A world with ten objects to repair, of which a sweep repairs three by itself.
+/// A world with ten objects to repair. A sweep repairs three of them without a job.
 pub(crate) fn world_with_much_to_repair() -> World {
     filled(5, &[(4, under("right")), (6, Sse::S3), (4, under("other")), (2, foreign())])
 }
@@ -288,7 +288,7 @@ async fn a_waiting_repair_costs_no_complete_sweep_every_day() {
     let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
     let daily = handle(&checker, "daily", SCHEDULE).await.unwrap();
     assert!(daily.sweeps[0].incremental, "{daily:?}");
-    // After a job that did not repair everything, the next sweep is complete and not incremental.
+    // The job has not repaired everything, so the next sweep looks at all objects.
     world.state().job_rules.denied.insert(object_key(9));
     confirm(&checker, &code).await.unwrap();
     follow(&world, &checker).await;

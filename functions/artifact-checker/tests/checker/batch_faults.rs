@@ -104,7 +104,7 @@ async fn a_lost_answer_creates_no_second_job() {
     assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 14, 10));
 }
 
-/// S3 may answer for some time that a new job does not exist.
+/// For some time after a job was created, S3 may answer that there is no such job.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_s3_does_not_show_yet_is_awaited() {
     let world = world_with_much_to_repair();

@@ -40,7 +40,7 @@ enum Told {
     Done,
     /// The grant begins a little later.
     Later,
-    /// The access was ended, but what was to begin later still does.
+    /// The access that had begun was ended, but other access may still begin.
     MayBegin,
     /// Nothing, or that it failed.
     Failed,
@@ -71,7 +71,7 @@ async fn carry_out(account: &Account, step: Step, begin: Instant) -> Done {
 }
 
 /// Who must be in and who must be out: a person whose last request was answered, and began after all others had ended.
-/// A revoke without the ledger ends everything but what was to begin later.
+/// Without the ledger, a revoke ends only access that has begun.
 fn expected(done: &[Done]) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut inside, mut outside) = (BTreeSet::new(), BTreeSet::new());
     for person in 0..PEOPLE {
@@ -185,7 +185,7 @@ fn a_writer_may_die_after_each_step() {
     }
 }
 
-/// The ledger is lost in the middle of the revoke of a grant that waits for its entry, so a follow-up still enters it.
+/// The ledger fails in the middle of a revoke. The grant waits for its entry, and a follow-up still enters it.
 #[test]
 fn a_revoke_that_cannot_take_back_what_begins_later_fails() {
     let step = |person, is_grant, start| Step { person, is_grant, start, dies: None };
