@@ -70,6 +70,7 @@ def test_the_page_has_a_frame_for_each_custom_widget(cloud):
     for path, theme in (("", "light"), ("/", "light"), ("/light", "light"), ("/dark", "dark")):
         headers, text = get(cloud, path)
         assert f'class="{theme}"' in text and f"account {PRODUCTION}, dashboard {DASHBOARD}" in text
+        assert '<meta http-equiv="refresh" content="60">' in text, "the page stays as it was"
         frames = re.findall(r"<iframe [^>]*>", text)
         address = f"/_local-cloud/board/{theme}/{PRODUCTION}/{DASHBOARD}"
         assert frames == [

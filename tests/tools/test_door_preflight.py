@@ -57,6 +57,36 @@ def test_a_door_must_exist_before_it_is_configured(cloud, access, names):
         person.remove_person(access, "hana")
 
 
+def test_a_door_needs_its_role(cloud, access, names):
+    """Whoever may create roles could otherwise create the one that the door lets in."""
+    names(PEOPLE)
+    opened = doors(cloud, access)
+    list(opened.create("hana", HANA))
+    try:
+        ((blocks, text, fix),) = found(access)
+        assert blocks and text.endswith(f"role {HANA} does not exist, so whoever may create roles could come through")
+        assert fix == "make person NAME=hana ENV=test PROFILE=…"
+    finally:
+        list(opened.remove("hana"))
+
+
+def test_the_door_of_the_approvers_is_closed_without_their_channel(access, names):
+    names(GROUP.replace('"hana"', ""))
+    with_channel = with_parameters(access, ApproverSlackChannelId="C0APPROVERS")
+    person.make_person(access, "approvers", None)
+    try:
+        assert found(access) == []
+        ((blocks, text, _),) = found(with_channel)
+        assert blocks and "is not the one that lets in only" in text
+        person.make_person(with_channel, "approvers", None)
+        # The deployment creates the role.
+        assert found(with_channel) == []
+        ((blocks, text, _),) = found(access)
+        assert blocks and "is not the one that lets in nobody" in text
+    finally:
+        person.remove_person(access, "approvers")
+
+
 def test_the_hub_must_have_its_alias_before_the_parameter_is_set(access):
     assert found(access) == []
     target = with_parameters(access, HubAccountId=HUB)

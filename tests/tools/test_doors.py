@@ -262,6 +262,8 @@ def test_a_removed_person_has_neither_alias_nor_role_nor_mapping_and_live_grants
         grant(cloud, "user/revoked/admin", late, state="revoked", door="hana"),
         grant(cloud, "user/PRD-Hana/other", late),
         grant(cloud, "user/others/admin", late, door="taro"),
+        grant(cloud, "user/shared/admin", late, door="taro", approved_by="approvers"),
+        grant(cloud, "unreadable", late),
     ]
     capsys.readouterr()
     try:
@@ -279,7 +281,10 @@ def test_a_removed_person_has_neither_alias_nor_role_nor_mapping_and_live_grants
         ["user", "PRD-Hana", "has", "other"],
         ["user", "asked", "has", "admin"],
         ["user", "prd-hana", "has", "admin"],
+        ["user", "shared", "has", "admin"],
     ]
+    assert "through the door of approvers, perhaps by hana. To end it:" in named[4]
+    assert "the ledger's row unreadable can't be read" in output
     # A revoke ends all profiles, so temp-access refuses one that names a profile.
     assert named[2].endswith('To end it: temp-access {"action":"revoke","user":"asked"}')
     assert "hana" not in doors(cloud, access).versions

@@ -7,7 +7,18 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.accounts import document
-from tests.tools.door_helpers import ANYTHING, FUNCTION, GROUP, HANA, PEOPLE, choose, delete_users, doors, users
+from tests.tools.door_helpers import (
+    ANYTHING,
+    FUNCTION,
+    GROUP,
+    HANA,
+    PEOPLE,
+    choose,
+    delete_users,
+    doors,
+    is_denied,
+    users,
+)
 from tests.tools.faults import R, T
 from tools.failure import Failure
 from tools.layout import REGION
@@ -63,6 +74,25 @@ def test_a_member_with_two_doors_and_a_door_with_two_members_are_reported(cloud,
     assert "the door of taro is mapped by U0HANA of workspace T0LOCAL and U0TARO of workspace T0LOCAL" in output
     assert "the group" not in output
     assert "U0TARO of workspace T0LOCAL is mapped to the door of the group team, which does not have taro" in stranger
+
+
+def test_a_member_with_two_groups_without_a_common_member_is_reported(cloud, hana, configured, capsys):
+    group = '[access.people.{}]\nmembers = ["{}"]\nmay_approve = ["admin"]\n'
+    taro = PEOPLE.replace("hana", "taro")
+    configured(PEOPLE + taro + group.format("one", "hana") + group.format("two", "taro"))
+    for name in ("taro", "one", "two"):
+        person.make_person(hana, name, None)
+    try:
+        for name in ("one", "two"):
+            choose(cloud, "U0ANYBODY", doors(cloud, hana).role(name), channel=name)
+        right, output = shown(hana, capsys)
+        configured(PEOPLE + taro + group.format("one", "hana") + group.format("two", 'taro", "hana'))
+        fits, _ = shown(hana, capsys)
+    finally:
+        for name in ("taro", "one", "two"):
+            person.remove_person(hana, name)
+    assert not right and fits
+    assert "is mapped to the doors of the groups one and two, which have no member in common" in output
 
 
 def test_a_door_without_its_policy_is_named_with_everybody_who_could_come_through(cloud, hana, configured, capsys):
@@ -136,16 +166,41 @@ def test_whoever_may_assume_the_role_besides_chatbot_is_named(cloud, hana, confi
     assert f"Could come through: arn:aws:iam::{R}:root, which may assume sekisho-door-hana-{REGION}" in output
 
 
-def test_a_configured_door_that_is_missing_and_a_group_without_its_channel_are_named(access, configured, capsys):
-    configured(PEOPLE + GROUP)
-    person.make_person(access, "approvers", None)
-    output = capsys.readouterr().out
-    assert "created  alias approvers" in output and "stack" not in output.split("Next:")[0]
+def test_a_configured_door_that_is_missing_is_named(access, configured, capsys):
+    configured(PEOPLE)
     right, output = shown(access, capsys)
     assert not right
     assert "Problem: temp-access has no alias hana" in output and f"Problem: role {HANA} does not exist" in output
-    assert f"sekisho-door-approvers-{REGION} does not exist until ApproverSlackChannelId is set" in output
-    person.remove_person(access, "approvers")
+
+
+def test_the_door_of_the_approvers_is_closed_until_they_have_a_channel(cloud, hana, configured, capsys):
+    """Whoever may create roles could otherwise create the one that the door lets in."""
+    configured(PEOPLE + GROUP)
+    role, arn = f"arn:aws:iam::{T}:role/sekisho-door-approvers-{REGION}", f"{FUNCTION}:approvers"
+    with_channel = dataclasses.replace(hana, parameters=hana.parameters | {"ApproverSlackChannelId": "C0APPROVERS"})
+    try:
+        person.make_person(hana, "approvers", None)
+        output = capsys.readouterr().out
+        assert "created  alias approvers of temp-access, with a resource policy that lets in nobody" in output
+        assert "stack" not in output.split("Next:")[0] and "this door is closed" in output
+        right, output = shown(hana, capsys)
+        assert right and "Closed: ApproverSlackChannelId is not set, so nobody comes through." in output
+        power = users(cloud, power=ANYTHING)["power"]
+        assert is_denied(power, FunctionName="temp-access", Qualifier="approvers")
+        right, output = shown(with_channel, capsys)
+        assert not right
+        assert f"the resource policy of alias approvers is not the one that lets in only {role}" in output
+        assert f"Problem: role {role} does not exist until make deploy ENV=test" in output
+        person.make_person(with_channel, "approvers", None)
+        output = capsys.readouterr().out
+        assert f"changed  resource policy of alias approvers: it lets in only {role}" in output
+        assert same(doors(cloud, hana).policy("approvers"), policy(arn, role))
+        # Without the channel, its role is gone, and so the door must be closed again.
+        right, output = shown(hana, capsys)
+        assert not right and "is not the one that lets in nobody" in output
+    finally:
+        person.remove_person(hana, "approvers")
+        delete_users(cloud, "power")
 
 
 def test_a_denied_question_is_reported_as_open(access, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Prints every door of an account: what is wrong with it, who could come through, and who is mapped to its role."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -84,8 +85,9 @@ class DoorReport:
             return None
 
     def _show_one(self, name: str) -> bool:
-        role = self.doors.role_of_hub(self.hub_account) if name == HUB and self.hub_account else self.doors.role(name)
-        if name not in self.entries and not (name == HUB and self.hub_account):
+        is_hub = name == HUB and bool(self.hub_account)
+        role = self.doors.role_of_hub(self.hub_account) if is_hub else self.doors.admitted(name)
+        if name not in self.entries and not is_hub:
             missing = f"[access.people.{name}] is not configured" if name != HUB else "HubAccountId is not set"
             command = self._make(name)
             print(
@@ -106,7 +108,9 @@ class DoorReport:
             print(f"    Could come through: {other}")
         if problems:
             print(f"    Fix: {self._make(name)}")
-        if name != HUB:
+        if name == APPROVERS and role is None:
+            print("    Closed: ApproverSlackChannelId is not set, so nobody comes through.")
+        elif name != HUB:
             self._show_users(name, role)
         return not problems and not others
 
@@ -124,21 +128,21 @@ class DoorReport:
         parts = [f"{text} {', '.join(entry[key])}" for key, text in texts.items() if entry.get(key)]
         return "; ".join(parts) or "may revoke only"
 
-    def _others(self, name: str, role: str, flaws: Iterable[Flaw]) -> Iterator[str]:
+    def _others(self, name: str, role: str | None, flaws: Iterable[Flaw]) -> Iterator[str]:
         """Everybody but the door's role who could come through, and whoever may assume that role besides Chatbot."""
         if any(flaw.opens for flaw in flaws) and self.principals:
             found = self.principals.who_could_invoke(self.doors.arn(name), self.doors.policy(name))
             yield from (one for one in found if one != role)
-        if name != HUB:
+        if name != HUB and role:
             try:
                 trust = self.account.role(role).trust
             except Broken:
                 return
             yield from (f"{one}, which may assume {role.rpartition('/')[2]}" for one in trusted(trust))
 
-    def _problems_of_role(self, name: str, role: str) -> Iterator[str]:
+    def _problems_of_role(self, name: str, role: str | None) -> Iterator[str]:
         """What keeps the door's role from coming through. The role of the hub is in another account."""
-        if name == HUB:
+        if name == HUB or not role:
             return
         try:
             if not self.account.role(role).may("lambda:InvokeFunction", self.doors.arn(name)):
@@ -146,10 +150,10 @@ class DoorReport:
         except Unclear as unclear:
             self.unclear.append(f"whether role {role} may invoke its door: {unclear}")
         except Broken:
-            missing = " until ApproverSlackChannelId is set and deployed" if name == APPROVERS else ""
+            missing = f" until {self.account.deploy}" if name == APPROVERS else ""
             yield f"role {role} does not exist{missing}"
 
-    def _show_users(self, name: str, role: str) -> None:
+    def _show_users(self, name: str, role: str | None) -> None:
         users = [str(one) for one in self.mappings if one.role == role]
         for user in users:
             print(f"    Mapped in Slack: {user}")
@@ -176,7 +180,14 @@ class DoorReport:
             own = {door for door in found if not self.entries[door].get("members")}
             if len(own) > 1:
                 yield f"{member} is mapped to the doors of {' and '.join(sorted(own))}, and could approve alone"
-            for group in sorted(found - own):
+            groups = sorted(found - own)
+            for one, other in itertools.combinations(groups, 2):
+                if not {*self.entries[one]["members"]} & {*self.entries[other]["members"]}:
+                    yield (
+                        f"{member} is mapped to the doors of the groups {one} and {other}, which have no member in "
+                        "common, and could approve alone"
+                    )
+            for group in groups:
                 if own and not own <= set(self.entries[group]["members"]):
                     yield (
                         f"{member} is mapped to the door of the group {group}, which does not have "

@@ -22,7 +22,8 @@ from tools.operations.policy import Document, as_list
 FUNCTION = "temp-access"
 # The alias through which another account hands requests on, and the read-only alias that the stack creates.
 HUB, BOARD = "hub", "board"
-# The door of the approvers' channel. The stack creates its role, together with the channel.
+# The door of the approvers' channel. The stack creates its role, together with the channel. In an account without
+# this channel, the door is closed: whoever may create roles could otherwise create the one that it lets in.
 APPROVERS = "approvers"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 # Every door follows the latest code and configuration. A version would keep its own configuration.
@@ -58,12 +59,15 @@ def role_name(name: str, region: str) -> str:
     return f"sekisho-door-{name}-{region}"
 
 
-def policy(alias: str, role: str) -> Document:
-    """The resource policy of an alias: it lets in the role, and denies everybody else.
+def policy(alias: str, role: str | None) -> Document:
+    """The resource policy of an alias: it lets in the role, and denies everybody else. Without a role, it denies all.
 
     The policy names the role's account as principal, because AWS refuses a policy that names a role before the role
     exists. A caller without `aws:PrincipalArn`, such as a service, is denied.
     """
+    if role is None:
+        nobody = {"Sid": "Nobody", "Effect": "Deny", "Principal": "*", "Action": INVOKE, "Resource": alias}
+        return {"Version": "2012-10-17", "Statement": [nobody]}
     account = role.split(":")[4]
     key = "aws:PrincipalArn"
     return {
@@ -101,6 +105,11 @@ def people(text: str) -> dict[str, dict[str, Any]]:
         ) from None
 
 
+def _whom(role: str | None) -> str:
+    """Whom a policy lets in, in words."""
+    return f"only {role}" if role else "nobody"
+
+
 def region_of_hub(account: str, default: str) -> str:
     """The region in which the hub account grants access, if it is an environment of samconfig.toml."""
     regions = (one.region for one in environments().values() if one.account == account and one.does("GrantsAccess"))
@@ -135,6 +144,11 @@ class Doors:
         """The ARN of the role of whoever may use the door."""
         return f"arn:aws:iam::{self.target.account}:role/{role_name(name, self.target.region)}"
 
+    def admitted(self, name: str) -> str | None:
+        """The role that the door's policy should let in; None if the door is closed."""
+        is_closed = name == APPROVERS and not self.target.parameters.get("ApproverSlackChannelId")
+        return None if is_closed else self.role(name)
+
     @cached_property
     def versions(self) -> dict[str, str] | None:
         """The version of each alias, by the alias's name; None if there is no temp-access."""
@@ -166,8 +180,8 @@ class Doors:
         answer = found(self._functions.get_function_event_invoke_config, FunctionName=FUNCTION, Qualifier=name) or {}
         return {key: answer[key] for key in WAIT if key in answer}
 
-    def flaws(self, name: str, role: str) -> Iterator[Flaw]:
-        """What is wrong with a door whose policy should let in this role."""
+    def flaws(self, name: str, role: str | None) -> Iterator[Flaw]:
+        """What is wrong with a door whose policy should let in this role, or nobody."""
         version = (self.versions or {}).get(name)
         if version is None:
             yield Flaw(f"{FUNCTION} has no alias {name}")
@@ -176,7 +190,7 @@ class Doors:
         if document is None:
             yield Flaw(f"alias {name} has no resource policy, so other permissions in the account open it", opens=True)
         elif not same(document, policy(self.arn(name), role)):
-            yield Flaw(f"the resource policy of alias {name} is not the one that lets in only {role}", opens=True)
+            yield Flaw(f"the resource policy of alias {name} is not the one that lets in {_whom(role)}", opens=True)
         if version != LATEST:
             yield Flaw(f"alias {name} leads to {version} instead of {LATEST}, and so keeps an old configuration")
         if self.wait(name) != WAIT:
@@ -188,7 +202,7 @@ class Doors:
         role = re.search(rf"arn:aws:iam::{account}:role/sekisho-temp-access-[a-z0-9-]+", named, re.ASCII)
         return role[0] if role else hub_role(account, region_of_hub(account, self.target.region))
 
-    def create(self, name: str, role: str) -> Iterator[str]:
+    def create(self, name: str, role: str | None) -> Iterator[str]:
         """Creates the alias and its policy, and yields a line about each change. What is right already is left alone.
 
         An alias without its policy is open to others. So a new alias goes again if it does not get its policy, and any
@@ -216,9 +230,9 @@ class Doors:
                     raise self._refused(name, error, removed=removed) from error
                 raise
             if is_new:
-                yield f"created  alias {name} of {FUNCTION}, with a resource policy that lets in only {role}"
+                yield f"created  alias {name} of {FUNCTION}, with a resource policy that lets in {_whom(role)}"
             else:
-                yield f"changed  resource policy of alias {name}: it lets in only {role}"
+                yield f"changed  resource policy of alias {name}: it lets in {_whom(role)}"
         if versions.get(name, LATEST) != LATEST:
             undivided: dict[str, dict[str, float]] = {"AdditionalVersionWeights": {}}
             self._functions.update_alias(
@@ -230,7 +244,7 @@ class Doors:
             yield f"changed  alias {name}: an asynchronous invocation waits at most 60 seconds"
         self.__dict__.pop("versions", None)
 
-    def _close(self, name: str, role: str) -> None:
+    def _close(self, name: str, role: str | None) -> None:
         arn = self.arn(name)
         self._functions.put_resource_policy(ResourceArn=arn, Policy=json.dumps(policy(arn, role)))
 

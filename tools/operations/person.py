@@ -40,7 +40,7 @@ def make_person(target: Environment, name: str, principal: str | None) -> None:
     kind, who = _principal(principal)
     changes = 0
     # The role comes first, so that the door opens for somebody as soon as it exists.
-    for line in (*_role(session, name, kind, who), *doors.create(name, doors.role(name))):
+    for line in (*_role(session, name, kind, who), *doors.create(name, doors.admitted(name))):
         print(f"  {line}", flush=True)
         changes += 1
     if not changes:
@@ -102,8 +102,14 @@ def _steps(target: Environment, name: str, principal: str) -> Iterator[str]:
     accounts = ", ".join(one.name for one in environments().values() if one.does("GrantsAccess"))
     yield f"make deploy ENV=… for each account that grants access ({accounts}), after it has the same door"
     role = role_name(name, target.region)
+    if name == APPROVERS and target.parameters.get("ApproverSlackChannelId"):
+        yield f"the stack creates the role {role}, which is that of the whole channel"
+        return
     if name == APPROVERS:
-        yield f"with ApproverSlackChannelId, the stack creates the role {role}, which is that of the whole channel"
+        yield (
+            f"this door is closed: nobody comes through it. To open it, set ApproverSlackChannelId of {target.name}, "
+            "and run this command again before the next deployment"
+        )
         return
     yield (
         f"in Slack, whoever may use the door writes `@Amazon Q switch-role` in the channel, chooses account "
@@ -177,10 +183,12 @@ def _remaining(target: Environment, session: boto3.Session, name: str) -> Iterat
         "make deploy ENV=… for each account that grants access. From then on, the door approves nothing. The next "
         "sweep withdraws its requests that wait, and ends its grants that have not begun"
     )
-    if name == APPROVERS:
+    if name == APPROVERS and target.parameters.get("ApproverSlackChannelId"):
         yield f"remove ApproverSlackChannelId of {target.name}: the role of the channel goes with it"
     try:
-        grants = list(live_grants(session.client("dynamodb"), name, entries.get(name, {}).get("for", [])))
+        groups = [one for one, entry in entries.items() if name in entry.get("members", [])]
+        principals = entries.get(name, {}).get("for", [])
+        grants = list(live_grants(session.client("dynamodb"), name, groups, principals))
     except (ClientError, BotoCoreError) as error:
         yield f'look for live grants with {{"action":"list"}}: the ledger can\'t be read ({error})'
         return
@@ -189,8 +197,11 @@ def _remaining(target: Environment, session: boto3.Session, name: str) -> Iterat
         yield f"no live grant was asked for or approved at the door {name}"
 
 
-def live_grants(dynamodb: Any, name: str, beneficiaries: Iterable[str]) -> Iterator[str]:
-    """The live grants that a door asked for or approved, or that are for its principals, each with its revoke."""
+def live_grants(dynamodb: Any, name: str, groups: Iterable[str], beneficiaries: Iterable[str]) -> Iterator[str]:
+    """The live grants that a door asked for or approved, or that are for its principals, each with its revoke.
+
+    Also those of the groups to which the door belongs: the ledger has the group, and not who of it came.
+    """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     # As for temp-access, names and addresses are unique without regard to case.
     own = {one.casefold() for one in beneficiaries}
@@ -200,15 +211,24 @@ def live_grants(dynamodb: Any, name: str, beneficiaries: Iterable[str]) -> Itera
         ExpressionAttributeValues={":grants": {"S": "grant"}},
     )
     for row in (row for page in pages for row in page["Items"]):
-        kind, principal, profile = row["sk"]["S"].split("/", 2)
+        key = row["sk"]["S"]
+        try:
+            kind, principal, profile = key.split("/", 2)
+            end, state = row["end"]["S"], row["state"]["S"]
+        except (KeyError, ValueError):
+            yield f'the ledger\'s row {key} can\'t be read: look with {{"action":"list"}} whether it is hers or his'
+            continue
         principal = row.get("email", {}).get("S", principal)
         consent = row.get("consent", {}).get("M", {})
-        doors = {consent.get(key, {}).get("S") for key in ("door", "approved_by")}
-        end = row["end"]["S"]
-        is_live = row["state"]["S"] in ("intent", "granted") and end > now
-        if is_live and (name in doors or f"{kind}/{principal}".casefold() in own):
+        doors = {consent.get(one, {}).get("S") for one in ("door", "approved_by")}
+        if state not in ("intent", "granted") or end <= now:
+            continue
+        is_own = name in doors or f"{kind}/{principal}".casefold() in own
+        shared = sorted(doors & set(groups))
+        if is_own or shared:
             request = f'{{"action":"revoke","{kind}":"{principal}"}}'
-            yield f"{kind} {principal} has {profile} until {end}. To end it: {FUNCTION} {request}"
+            through = "" if is_own else f" through the door of {' and '.join(shared)}, perhaps by {name}"
+            yield f"{kind} {principal} has {profile} until {end}{through}. To end it: {FUNCTION} {request}"
 
 
 def main(arguments: list[str]) -> None:

@@ -96,13 +96,15 @@ impl RepositoryRow {
     }
 
     /// Whether the reference is only recorded and not relayed, because it existed before a route covered it. `row` is
-    /// the row of the reference, if the ledger has one.
+    /// the row of the reference, if the ledger has one. `pushed` is when its image was pushed, in milliseconds since
+    /// 1970; 0 if that is not known.
     pub(crate) fn is_baseline(
         &self,
         covering: Covering<'_>,
         repository: &RepositoryArn,
         source_ref: &SourceRef,
         row: Option<&BranchRow>,
+        pushed: u64,
     ) -> bool {
         let Covering { routes, globs, is_upgrade } = covering;
         if row.is_some_and(|row| row.targets.is_some()) {
@@ -119,7 +121,13 @@ impl RepositoryRow {
         let is_seen = |(route, one): &(&Route, Coverage<'_>)| {
             globs.since(route, one.glob) <= self.looked_at && self.has_covered(route, source_ref.kind(), one.glob)
         };
-        if row.is_some() || covering.iter().any(is_seen) {
+        // The first look at a repository that is younger than its route. After it, a glob that covers the repository
+        // anew may have excluded the image when it was pushed.
+        let is_younger = |(route, one): &(&Route, Coverage<'_>)| {
+            let since = globs.since(route, one.glob);
+            self.covered.is_empty() && 0 < since && since < pushed
+        };
+        if row.is_some() || covering.iter().any(|one| is_seen(one) || is_younger(one)) {
             return false;
         }
         // A literal name wins over a glob.
@@ -174,7 +182,7 @@ mod tests {
     }
 
     fn is_baseline(row: &RepositoryRow, routes: &Routes, source_ref: &str) -> bool {
-        row.is_baseline(covering(routes, &Globs::default(), false), &shop(), &source_ref.parse().unwrap(), None)
+        row.is_baseline(covering(routes, &Globs::default(), false), &shop(), &source_ref.parse().unwrap(), None, 0)
     }
 
     #[test]
@@ -212,7 +220,7 @@ mod tests {
         let row = RepositoryRow::default().looked(&old, &globs, &shop(), 2);
         let branch = "refs/heads/release/2".parse().unwrap();
         let is_baseline =
-            |row: &RepositoryRow, globs| row.is_baseline(covering(&old, globs, false), &shop(), &branch, None);
+            |row: &RepositoryRow, globs| row.is_baseline(covering(&old, globs, false), &shop(), &branch, None, 0);
         let same = globs.configured(&old, &here, 5);
         assert_eq!((&same, is_baseline(&row, &same)), (&globs, false));
         assert_eq!(row.looked(&old, &same, &shop(), 6), row, "the row is written only if something is new");
@@ -245,7 +253,7 @@ mod tests {
         let earlier = BranchRow { sequence: 7, ..BranchRow::default() };
         let none = Globs::default();
         let is_old = |routes: &Routes, row: Option<&BranchRow>| {
-            new.is_baseline(covering(routes, &none, true), &shop(), &tag, row)
+            new.is_baseline(covering(routes, &none, true), &shop(), &tag, row, 0)
         };
         assert!(is_old(&literal, None) && is_old(&literal, Some(&earlier)));
         assert!(!is_baseline(&new, &literal, "refs/tags/v1"), "a new repository follows the configuration");
@@ -253,7 +261,7 @@ mod tests {
         assert!(!is_old(&literal, Some(&earlier.covering(vec![]))));
         let explicit = routes(&["tags = [\"v1\"]\nexisting = \"relay\""]);
         assert!(!is_old(&explicit, None));
-        assert!(!looked(&new, &literal).is_baseline(covering(&literal, &none, true), &shop(), &tag, None));
+        assert!(!looked(&new, &literal).is_baseline(covering(&literal, &none, true), &shop(), &tag, None, 0));
     }
 
     #[test]
@@ -263,7 +271,26 @@ mod tests {
             covering(&glob, &Globs::default(), false),
             &shop(),
             &"refs/heads/a".parse().unwrap(),
-            Some(&BranchRow::default())
+            Some(&BranchRow::default()),
+            0
         ));
+    }
+
+    #[test]
+    fn an_image_that_was_pushed_after_its_glob_was_configured_is_new_in_the_first_look() {
+        let text = format!("[[route]]\nimage = \"shop\"\ntags = [\"v*\"]\n{TARGET}");
+        let routes = Document::parse("t", &text).unwrap().routes().unwrap();
+        let images: RepositoryArn = "arn:aws:ecr:ap-northeast-1:111111111111:repository/shop".parse().unwrap();
+        let tag = "refs/images/v1".parse().unwrap();
+        let globs = Globs::default().configured(&routes, &"ap-northeast-1".parse().unwrap(), 5);
+        let is_baseline = |row: &RepositoryRow, globs: &Globs, pushed| {
+            row.is_baseline(covering(&routes, globs, false), &images, &tag, None, pushed)
+        };
+        let new = RepositoryRow::default();
+        assert_eq!([4, 5, 6].map(|pushed| is_baseline(&new, &globs, pushed)), [true, true, false]);
+        assert!(is_baseline(&new, &Globs::default(), 6), "nobody knows since when the glob is configured");
+        // An exclusion may have ended since the first look.
+        let other = RepositoryRow { covered: BTreeSet::from(["v* !v1".to_owned()]), looked_at: 7, ..new };
+        assert!(is_baseline(&other, &globs, 6));
     }
 }

@@ -203,7 +203,8 @@ impl Worklist {
         };
         if is_pending {
             self.tasks.push(Examination { reference, task: Task::Settle, head });
-        } else if is_routed && stored.is_baseline(covering, repository, source_ref, row) {
+        } else if is_routed && stored.is_baseline(covering, repository, source_ref, row, u64::try_from(at).unwrap_or(0))
+        {
             self.tasks.push(Examination { reference, task: Task::Record, head });
         } else if is_routed && rests(&reference, now) {
             self.resting.push(reference);

@@ -67,10 +67,10 @@ pub(crate) fn access(viewer: &Viewer, records: &Records<'_>) -> String {
             0 => {}
             count => p.why { (tag(Tone::Odd, "unreadable")) " " (count) " rows of the ledger cannot be read: fix or delete them" }
         }
-        (section("Has access now", &live, "Nobody has access now.", |grant| has_access(viewer, grant)))
-        (section("Waits for somebody", &open, "Nothing waits for an approval.", |row| waits(viewer, row, records.access)))
-        @if !later.is_empty() { (section("Gets access later", &later, "", |grant| scheduled(viewer, grant))) }
-        (section("Ended today", &ended, "No access ended today.", |grant| over(viewer, grant)))
+        (section(&holders(&live, now), &live, "Nobody has access now.", |grant| has_access(viewer, grant)))
+        (section(&counted("Waits for somebody", &open), &open, "Nothing waits for an approval.", |row| waits(viewer, row, records.access)))
+        @if !later.is_empty() { (section(&counted("Gets access later", &later), &later, "", |grant| scheduled(viewer, grant))) }
+        (section(&counted("Ended today", &ended), &ended, "No access ended today.", |grant| over(viewer, grant)))
     };
     page(viewer, &body)
 }
@@ -95,11 +95,31 @@ fn ended_today(grant: &Grant, viewer: &Viewer) -> bool {
     is_over && viewer.local(over).date() == now.date()
 }
 
+/// The title of the list of people who have access, or who may have it: a grant or a revoke has not ended, or was cut
+/// off.
+fn holders(live: &[&Grant], now: OffsetDateTime) -> String {
+    let is_sure = |grant: &&&Grant| {
+        let row = &grant.row;
+        row.state == State::Granted && !row.awaits_entry && !is_unfinished(grant, now)
+    };
+    let sure = live.iter().filter(is_sure).count();
+    let perhaps = match live.len() - sure {
+        0 => String::new(),
+        count => format!(", may have access ({count})"),
+    };
+    if live.is_empty() { "Has access now".to_owned() } else { format!("Has access now ({sure}){perhaps}") }
+}
+
+/// The title of a list with the number of its entries.
+fn counted<T>(title: &str, entries: &[T]) -> String {
+    if entries.is_empty() { title.to_owned() } else { format!("{title} ({})", entries.len()) }
+}
+
 /// A list with its title, or a sentence if it is empty.
 fn section<T>(title: &str, entries: &[T], empty: &str, entry: impl Fn(&T) -> Markup) -> Markup {
     html! {
         section.card {
-            h2 { (title) @if !entries.is_empty() { " (" (entries.len()) ")" } }
+            h2 { (title) }
             @if entries.is_empty() { (note(empty)) }
             ul.cols { @for one in entries.iter().take(MOST_SHOWN) { li.col { (entry(one)) } } }
             @if entries.len() > MOST_SHOWN { p.muted { "… and " (entries.len() - MOST_SHOWN) " more" } }

@@ -6,7 +6,8 @@ use time::{Duration as Span, OffsetDateTime};
 
 use super::*;
 
-const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+/// The time of the picture in the documentation, in which all widgets are.
+const NOW: OffsetDateTime = datetime!(2026-11-21 12:30 UTC);
 
 fn at(hours_ago: i64) -> String {
     sekisho_domain::timestamp::seconds(NOW - Span::hours(hours_ago))
@@ -58,9 +59,9 @@ fn shares_progress_and_findings() {
     let running = sweep(false, &json!({"compliant": 150}), 150);
     let first = sweep(false, &json!({}), 0);
     let buckets = vec![
-        bucket("done", Some(done), Some(170)),
-        bucket("runs", Some(running), Some(500)),
-        bucket("first", Some(first), None),
+        bucket("sekisho-artifacts", Some(done), Some(170)),
+        bucket("codepipeline-web", Some(running), Some(500)),
+        bucket("codepipeline-mail", Some(first), None),
     ];
     let findings = vec![
         finding(1, "reported", "open", 50),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use maud::{Markup, html};
 use sekisho_board::{Console, Tone, Viewer, outside, tag};
 use sekisho_domain::change::{Change, Revision};
-use sekisho_domain::route::TargetId;
+use sekisho_domain::route::{TargetId, Wave};
 
 use crate::status::{Runs, runs};
 use crate::target::TargetRow;
@@ -32,6 +32,11 @@ impl<'a> Drawing<'a> {
     /// The row of a target; `None` if it cannot be read.
     pub(super) fn row(&self, id: &TargetId) -> Option<&'a TargetRow> {
         self.view.targets.read.get(id).map(|one| &one.row)
+    }
+
+    /// Whether a hold keeps the change from the wave.
+    pub(super) fn is_held(&self, wave: &Wave, change: &Change) -> bool {
+        self.view.row.hold_on(&wave.name, &change.source_ref, self.view.now).is_some()
     }
 
     /// A change, as a link to its commit or image.

@@ -17,6 +17,8 @@ use crate::wave::Standing;
 const MOST_CELLS: usize = 24;
 /// The most revisions that are named as those that run in a wave.
 const MOST_REVISIONS: usize = 3;
+/// The state of a target that gets no change because of a hold.
+const HELD: &str = "held";
 /// A minute in milliseconds. Times are shown without seconds.
 const MINUTE: u64 = 60_000;
 
@@ -33,9 +35,11 @@ pub(super) struct Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
-    /// A target of a wave.
-    pub(super) fn of_wave(id: &'a TargetId, row: Option<&'a TargetRow>, standing: Standing) -> Self {
+    /// A target of a wave. `is_held` tells whether a hold keeps changes from the wave's targets.
+    pub(super) fn of_wave(id: &'a TargetId, row: Option<&'a TargetRow>, standing: Standing, is_held: bool) -> Self {
+        let is_held = is_held && matches!(standing, Standing::Idle | Standing::Todo);
         let tone = match standing {
+            Standing::Idle | Standing::Todo if is_held => Tone::Wait,
             Standing::Idle | Standing::Todo => Tone::Idle,
             Standing::Healthy | Standing::Ahead => Tone::Good,
             Standing::OtherChange | Standing::OtherTrain | Standing::Running => Tone::Busy,
@@ -50,6 +54,7 @@ impl<'a> Cell<'a> {
         let why = why.or_else(|| report.filter(|_| standing == Standing::Healthy).and_then(foreign_execution));
         let state = match (standing, report) {
             (Standing::Waiting | Standing::Running, Some(report)) => word(report.state),
+            _ if is_held => HELD,
             _ => label(standing, row),
         };
         Self { id, row, report, state, tone, why }
@@ -101,7 +106,8 @@ impl<'a> Cell<'a> {
 
     /// Whether people should look at this target even among many.
     fn is_exception(&self) -> bool {
-        matches!(self.tone, Tone::Wait | Tone::Bad | Tone::Odd)
+        // The wave says that it is held, and why.
+        matches!(self.tone, Tone::Wait | Tone::Bad | Tone::Odd) && self.state != HELD
     }
 }
 

@@ -23,8 +23,10 @@ pub(super) fn column(drawing: &Drawing<'_>, wave: &Wave) -> Markup {
     let state = drawing.view.observe_rows(row, rows.iter().copied());
     let change = row.passage.as_ref().and_then(|passage| drawing.view.row.change(passage.seen)).map(|one| &one.change);
     let waits = drawing.view.waits(wave, row, &state);
+    let is_held = awaited(row, change, &waits).is_some_and(|change| drawing.is_held(wave, change));
     let places = rows.iter().zip(&state.places);
-    let targets: Vec<Cell<'_>> = places.map(|((id, row), place)| Cell::of_wave(id, *row, place.standing)).collect();
+    let targets: Vec<Cell<'_>> =
+        places.map(|((id, row), place)| Cell::of_wave(id, *row, place.standing, is_held)).collect();
     let (tone, summary) = summary(row, &targets, &state, !waits.is_empty());
     html! {
         section.col {
@@ -42,6 +44,15 @@ pub(super) fn column(drawing: &Drawing<'_>, wave: &Wave) -> Markup {
             }
             (cells(drawing, &targets, Some(wave)))
         }
+    }
+}
+
+/// The change that the targets without an order get next.
+fn awaited<'d>(row: &WaveRow, change: Option<&'d Change>, waits: &[Wait<'d>]) -> Option<&'d Change> {
+    match row.open() {
+        // No hold stops a promoted change.
+        Some(passage) => change.filter(|_| !passage.promoted),
+        None => waits.iter().find_map(|wait| if let Wait::Next(next) = wait { Some(*next) } else { None }),
     }
 }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 use event_relay::Outcome::{Baseline, Duplicate, Failed, Filtered, Ignored, Ordered, Refused, Relayed};
 use event_relay::branch::{self, BranchRow};
 use event_relay::image::Image;
+use event_relay::world::World;
 use futures_util::FutureExt;
 use sekisho_domain::change::{RefKind, Revision};
+use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::{Memory, Row, Store};
 use serde_json::{Value, json};
 
@@ -202,6 +204,30 @@ async fn the_reconcile_orders_the_images_whose_events_were_lost_and_the_newest_p
     let decisions = function.file("schedule").await.unwrap().decisions;
     assert_eq!((outcomes(&decisions), ordered(&function)), (vec![Duplicate], vec![]));
     assert_eq!(function.calls(), ["DescribeImages shop"]);
+}
+
+/// A team gets its own repository under a glob of a route. Only what was copied into it with an earlier time is old.
+#[tokio::test(start_paused = true)]
+async fn an_image_whose_event_was_lost_is_deployed_also_from_a_repository_that_is_younger_than_its_route() {
+    for (keys, looks) in [("image = \"shop\"\ntags = [\"v*\"]", 1), ("image = \"sh*\"\ntags = [\"v*\"]", 3)] {
+        let function = Function::with(&route(keys));
+        let wait = async |minutes| function.account().sleep(Duration::from_mins(minutes)).await;
+        for _ in 0..2 {
+            function.file("schedule").await.unwrap();
+            wait(5).await;
+        }
+        let now = epoch_millis(function.account().now());
+        function.account().image_repositories_created.set(now);
+        push(&function, image(1, &["v1"]));
+        push(&function, Image { pushed: i64::try_from(now).unwrap(), ..image(2, &["v2"]) });
+        let mut decisions = Vec::new();
+        for _ in 0..looks {
+            wait(5).await;
+            decisions = function.file("schedule").await.unwrap().decisions;
+        }
+        assert_eq!(outcomes(&decisions), [Relayed, Baseline], "{keys}: {decisions:?}");
+        assert_eq!(ordered(&function), [digest(2)], "{keys}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

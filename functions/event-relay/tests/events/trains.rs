@@ -90,6 +90,11 @@ impl Train {
 
     /// Lets a target report on its current order.
     pub async fn report(&self, target: &str, state: &str) {
+        self.report_with(target, state, &json!({})).await;
+    }
+
+    /// Lets a target report on its current order, with these fields.
+    pub async fn report_with(&self, target: &str, state: &str, fields: &Value) {
         self.wait(Duration::from_secs(1)).await;
         self.reports.set(self.reports.get() + 1);
         let row = target_row(self.function.account(), target).unwrap_or_else(|| panic!("{target} has no order"));
@@ -97,6 +102,9 @@ impl Train {
         let at = self.function.account().now();
         event["detail"]["at"] = json!(sekisho_domain::timestamp::millis(at));
         event["detail"]["reason"] = json!(format!("reason {state}"));
+        for (name, value) in fields.as_object().unwrap() {
+            event["detail"][name] = value.clone();
+        }
         event["id"] = json!(self.reports.get().to_string());
         self.function.handle(&event.to_string()).await.unwrap();
     }

@@ -11,6 +11,7 @@ use sekisho_domain::report::OrderReport;
 use sekisho_ledger::{Memory, Store};
 use sekisho_testing::page::{HOSTILE, assert_golden, assert_safe, long};
 use serde_json::{Value, json};
+use time::macros::datetime;
 
 use crate::function::file;
 use crate::targets::{report, target_row, write_unreadable};
@@ -76,38 +77,98 @@ async fn a_train_without_changes() {
     assert_golden("trains-empty", &show(&train, json!({"widget": "trains"})).await);
 }
 
+/// What the picture in the documentation shows. The tests of the other widgets have the same time, and the same pipeline
+/// `shop` in the account `production`.
 #[tokio::test(start_paused = true)]
 async fn a_train_on_its_way() {
-    let train = Train::with(&config());
-    push(&train, "main", commit("0123abcd")).await;
-    for target in [ONE_BOX, TOKYO[0], TOKYO[1]] {
-        train.report(target, "healthy").await;
+    let names = "staging = \"222222222222\"\nproduction = \"333333333333\"\npartner = \"444444444444\"\n";
+    let config = config();
+    let (before, _) = config.split_once("test = ").unwrap();
+    let train = Train::with(&format!("{before}{names}"));
+    let shown = datetime!(2026-11-21 12:30 UTC);
+    let at = |minutes| sekisho_domain::timestamp::millis(shown + time::Duration::minutes(minutes));
+    let healthy = json!({"reason": "the alarms were quiet for 30 minutes"});
+    for digits in ["0011aabb", "0123abcd"] {
+        push(&train, "main", commit(digits)).await;
+        for target in [ONE_BOX, TOKYO[0], TOKYO[1]] {
+            train.report_with(target, "healthy", &healthy).await;
+        }
+        if digits == "0011aabb" {
+            let promote = json!({"wave": "world", "revision": commit(digits), "reason": "the first version"});
+            train.answer(request("promote", promote)).await;
+            train.report_with(WORLD, "healthy", &healthy).await;
+        }
     }
-    let since = at(&train, 0);
     push(&train, "main", commit("4567cdef")).await;
-    train.report(ONE_BOX, "healthy").await;
-    let running = json!({
-        "execution": "11111111-2222-3333-4444-555555555555", "at": at(&train, 0), "good": commit("0123abcd"),
-        "since": since,
-    });
-    set_report(&train, TOKYO[0], "running", &running);
-    let baking =
-        json!({"execution": "e", "at": at(&train, 0), "until": at(&train, 30), "reason": "the alarms are quiet"});
-    set_report(&train, TOKYO[1], "baking", &baking);
+    train.report_with(ONE_BOX, "healthy", &healthy).await;
     push(&train, "main", commit("89ab0123")).await;
-    train.report(ONE_BOX, "failed").await;
-    let hold = request("hold", json!({"wave": "world", "reason": "a sale until Friday", "minutes": 600}));
+    let execution = "11111111-2222-3333-4444-555555555555";
+    let failed = json!({
+        "reason": "Deploy / Stack failed: the health check of the new tasks failed", "execution": execution,
+        "good": commit("4567cdef"), "since": at(-14),
+    });
+    train.report_with(ONE_BOX, "failed", &failed).await;
+    let hold = request("hold", json!({"wave": "world", "reason": "no changes during the sale", "minutes": 600}));
     train.answer(hold).await;
-    train.wait(Duration::from_mins(12)).await;
+    // The question takes a second.
+    train.wait((shown - train.function.account().now()).unsigned_abs() - Duration::from_secs(1)).await;
+    let before = json!({"execution": execution, "good": commit("0123abcd"), "since": at(-180)});
+    let with = |fields: Value| {
+        let mut with = before.clone();
+        with.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        with
+    };
+    let baking = json!({
+        "at": at(-10), "since": at(-10), "until": at(20), "reason": "the alarms are quiet",
+    });
+    set_report(&train, TOKYO[0], "baking", &with(baking));
+    set_report(&train, TOKYO[1], "running", &with(json!({"at": at(-12), "reason": "the execution runs"})));
+    set_report(&train, WORLD, "healthy", &json!({"at": at(-3_000), "since": at(-3_000)}));
     let html = show(&train, json!({"widget": "trains"})).await;
-    for words in
-        ["89ab0123", "condemned", "held", "a sale until Friday", "14m left", "baking", "deploys ", "healthy before: "]
-    {
+    for words in [
+        "89ab0123",
+        "condemned",
+        "held",
+        "no changes during the sale",
+        "20m left",
+        "baking",
+        "deploys ",
+        "healthy before: ",
+        "Next is ",
+        "closed",
+    ] {
         assert!(html.contains(words), "{words}: {html}");
     }
     assert_golden("trains-ordinary", &html);
     let one = show(&train, json!({"route": "website"})).await;
     assert!(one.contains("website") && !one.contains("tokyo"), "{one}");
+}
+
+/// A hold of another branch, and one of a wave that a change was promoted to, hold no target.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_gets_no_change_because_of_a_hold_is_held() {
+    let is_held = async |holds: &[Value], promotes: bool| {
+        let train = Train::with(&config());
+        push(&train, "main", commit("0123abcd")).await;
+        for hold in holds {
+            train.answer(request("hold", hold.clone())).await;
+        }
+        train.report(ONE_BOX, "healthy").await;
+        if promotes {
+            let promote = json!({"wave": "tokyo", "revision": commit("0123abcd"), "reason": "r"});
+            train.answer(request("promote", promote)).await;
+        }
+        let html = show(&train, json!({"route": "shop"})).await;
+        let cells: Vec<&str> = html.split(r#"<li class="cell "#).skip(1).collect();
+        let cells = cells.into_iter().filter_map(|cell| Some(cell.split_once("</li>")?.0));
+        cells.filter(|cell| cell.contains(r#"<span class="tag wait">held</span>"#)).count()
+    };
+    let (wave, train) = (json!({"wave": "tokyo", "reason": "r"}), json!({"reason": "r"}));
+    let other = json!({"reason": "r", "ref": "refs/heads/hotfix"});
+    assert_eq!(is_held(&[wave.clone()], false).await, 2);
+    assert_eq!(is_held(&[train], false).await, 2);
+    assert_eq!(is_held(&[other], false).await, 0);
+    assert_eq!(is_held(&[wave], true).await, 0);
 }
 
 /// The reports of an earlier pipeline-starter say what runs, and not since when.
@@ -192,9 +253,14 @@ async fn a_thousand_targets_are_counts_and_exceptions() {
 async fn text_of_strangers_stays_text() {
     let train = Train::with(&config());
     let branch = format!("<script>alert(1)</script>&\"'\u{202e}{}", "x".repeat(200));
-    push(&train, &branch, commit("0123abcd")).await;
     let hostile = format!("{HOSTILE} {}", long());
-    let fields = json!({"execution": hostile, "reason": hostile, "at": at(&train, 0), "until": at(&train, 30)});
+    push(&train, "main", commit("4567cdef")).await;
+    train.report_with(ONE_BOX, "failed", &json!({"reason": hostile})).await;
+    push(&train, &branch, commit("0123abcd")).await;
+    let fields = json!({
+        "execution": hostile, "foreign_execution": hostile, "reason": hostile, "at": at(&train, 0),
+        "until": at(&train, 30),
+    });
     set_report(&train, ONE_BOX, "baking", &fields);
     train.answer(request("hold", json!({"reason": HOSTILE, "ref": format!("refs/heads/{branch}")}))).await;
     train.answer(request("hold", json!({"wave": "tokyo", "reason": long()}))).await;
@@ -202,7 +268,8 @@ async fn text_of_strangers_stays_text() {
     write_unreadable(train.function.account(), WORLD);
     let html = show(&train, json!({})).await;
     assert!(html.contains("&lt;script&gt;") && html.contains(&"W".repeat(90)), "{html}");
-    assert!(html.contains("cannot be read"), "{html}");
+    assert!(html.contains("cannot be read") && html.contains("ended later"), "{html}");
+    assert_eq!(html.matches("reported failed: ").count(), 1, "{html}");
     assert_golden("trains-hostile", &html);
 }
 

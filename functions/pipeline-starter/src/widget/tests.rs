@@ -1,18 +1,22 @@
 use std::time::Duration;
 
 use sekisho_board::{Theme, Viewer};
+use sekisho_domain::change::RepositoryArn;
 use sekisho_domain::report::ReportState;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_testing::page::{HOSTILE, assert_golden, assert_safe, long};
 use time::OffsetDateTime;
-use time::macros::offset;
+use time::macros::{datetime, offset};
 
 use super::*;
 use crate::bake::{Bake, Window};
 use crate::order::Cause;
 use crate::report::Place;
-use crate::sample::{NOW, running, waiting, with};
+use crate::sample::{running, waiting, with};
 use crate::way_back::WayBack;
+
+/// The time of the picture in the documentation, in which all widgets are.
+const NOW: OffsetDateTime = datetime!(2026-11-21 12:30 UTC);
 
 fn viewer() -> Viewer {
     Viewer { theme: Theme::Light, now: NOW.to_offset(offset!(+9)) }
@@ -54,6 +58,17 @@ fn boxed(row: OrderRow) -> Order {
     Order::Row(Box::new(row))
 }
 
+/// The row of a pipeline whose source is a repository of the same name.
+fn own(name: &str, mut row: OrderRow) -> (&str, Order) {
+    let repository: RepositoryArn = format!("arn:aws:codecommit:ap-northeast-1:111111111111:{name}").parse().unwrap();
+    if let Some(way_back) = &mut row.way_back {
+        way_back.change.repository = repository.clone();
+    }
+    row.change.repository = repository;
+    row.execution = row.execution.map(|_| "11111111-2222-3333-4444-555555555555".to_owned());
+    (name, boxed(row))
+}
+
 fn order(number: u64) -> OrderRow {
     crate::sample::row(number)
 }
@@ -68,13 +83,15 @@ fn baking() -> OrderRow {
         rang: vec![],
         window: Some(window),
     };
-    OrderRow { bake: Some(bake), promoted: true, ..of("4567cdef", running(&order(2))) }
+    let good_since = Some(epoch_millis(NOW - Duration::from_hours(3)));
+    let good = Some("0123abcd".repeat(5).parse().unwrap());
+    OrderRow { bake: Some(bake), good, good_since, ..of("4567cdef", running(&order(2))) }
 }
 
 fn going_back() -> OrderRow {
     let row = of("0011aabb", running(&order(3)));
     let way_back = WayBack {
-        reason: "the alarm shop-errors rang".to_owned(),
+        reason: "the alarm video-errors rang".to_owned(),
         change: of("89ab0123", order(4)).change,
         execution: Some("e0".to_owned()),
         run: 1,
@@ -99,15 +116,16 @@ fn every_state_of_an_order_is_shown() {
     let waits = OrderRow { good_since: None, ..waits };
     let went_back = with(&going_back(), Progress::Ended(ReportState::Healthy));
     let failed = with(&of("89ab0123", order(3)), Progress::Ended(ReportState::Failed));
+    let promoted = OrderRow { promoted: true, ..healthy };
     let html = shown(vec![
-        ("api", boxed(reported(&healthy, 180, ReportState::Healthy, "the execution succeeded"))),
-        ("batch", boxed(reported(&waits, 2, ReportState::Waiting, "the pipeline is busy"))),
-        ("deploy", boxed(reported(&failed, 30, ReportState::Failed, "Deploy / Stack failed"))),
-        ("shop", boxed(reported(&baking(), 10, ReportState::Baking, "the alarms are quiet"))),
-        ("mail", boxed(reported(&went_back, 40, ReportState::Healthy, "the alarm mail-errors rang"))),
-        ("video", boxed(reported(&going_back(), 1, ReportState::RollingBack, "the alarm shop-errors rang"))),
-        ("website", Order::None),
-        ("zoo", Order::Unreadable),
+        own("api", reported(&promoted, 180, ReportState::Healthy, "the execution succeeded")),
+        own("batch", reported(&waits, 2, ReportState::Waiting, "the pipeline is busy")),
+        own("search", reported(&failed, 30, ReportState::Failed, "Deploy / Stack failed")),
+        own("shop", reported(&baking(), 10, ReportState::Baking, "the alarms are quiet")),
+        own("mail", reported(&went_back, 40, ReportState::Healthy, "the alarm mail-errors rang")),
+        own("video", reported(&going_back(), 1, ReportState::RollingBack, "the alarm video-errors rang")),
+        ("intranet", Order::None),
+        ("legacy", Order::Unreadable),
     ]);
     for words in
         ["healthy", "waiting", "failed", "20m left", "rolling back", "(promoted)", "no order yet", "unreadable"]
@@ -119,13 +137,14 @@ fn every_state_of_an_order_is_shown() {
         "Runs <code>0011aabb</code> <bdi>main</bdi>, since unknown",
         "Healthy last: <code>0011aabb</code> <bdi>main</bdi>, since <time",
         "Runs <code>4567cdef</code>, since <time",
-        "Before: <code>0011aabb</code> <bdi>main</bdi>, since <time",
+        "Before: <code>0123abcd</code> <bdi>main</bdi>, since <time",
         "Went back to <a",
         "rolled back",
     ] {
         assert!(html.contains(words), "{words}: {html}");
     }
-    let places = ["deploy", "batch", "shop", "api", "website"].map(|name| html.find(&format!("pipelines/{name}/view")));
+    let places =
+        ["search", "batch", "shop", "api", "intranet"].map(|name| html.find(&format!("pipelines/{name}/view")));
     assert!(places.is_sorted() && places[0].is_some(), "what needs attention comes first: {places:?}");
     assert_golden("pipelines-ordinary", &html);
 }

@@ -83,8 +83,9 @@ async fn claim<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<(Claim, Princi
         let now = run.now();
         let approving = pending::approve(&row.state, &principal, &run.door, run.access()?, run.request_id(), now)?;
         if matches!(approving, Approving::Grants(_)) {
-            person::check_same_person(&principal, run.access()?, run).await?;
+            person::check_address(&principal, run).await?;
         }
+        person::check_others(&principal, run.access()?, run).await?;
         let new = match approving {
             Approving::Grants(_) => row.state.claimed(&run.door, run.request_id(), now),
             Approving::Closes => row.state.decided(Stage::Approved, Some(&run.door), run.request_id(), now),

@@ -1,6 +1,7 @@
 //! Requests that are declined through another door, or withdrawn by whoever made them. A revoke withdraws all requests
 //! for its principal.
 
+use futures_util::future::join_all;
 use sekisho_domain::access::{Access, Approval};
 use sekisho_domain::code::Code;
 use sekisho_domain::decision::Decision;
@@ -92,12 +93,17 @@ pub(crate) async fn withdraw<S: Store>(principal: &Principal, run: &Run<'_, S>) 
             withdrawal.is_incomplete = true;
             return withdrawal;
         };
-        for row in rows.into_iter().filter(|row| matches!(row.state.stage, Stage::Waiting | Stage::Approving)) {
+        let open = rows.into_iter().filter(|row| matches!(row.state.stage, Stage::Waiting | Stage::Approving));
+        // The deletes of a revoke wait for this, so the rows are written at the same time.
+        let written = join_all(open.map(async |row| {
             let was_open = row.state.is_waiting(run.now()) || row.state.stage == Stage::Approving;
             let new = row.state.decided(Stage::Declined, Some(&run.door), run.request_id(), run.now());
             let key = pending::key(row.sk);
             let written = run.ledger.write(&key, &new, Some(row.revision), run.request_id());
-            match run.try_ledger(written).await {
+            (was_open, run.try_ledger(written).await, new)
+        }));
+        for (was_open, answer, new) in written.await {
+            match answer {
                 LedgerAnswer::Done(_) if was_open => withdrawal.withdrawn.push(new),
                 LedgerAnswer::Done(_) => {}
                 LedgerAnswer::Changed | LedgerAnswer::Lost => withdrawal.is_incomplete = true,

@@ -1,6 +1,9 @@
 //! Finds out who a person of Identity Center is, before a request about the person is carried out.
 
-use sekisho_domain::access::Access;
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt, stream};
+use sekisho_domain::access::{Access, Subject};
 use sekisho_ledger::{Row, Store};
 use tokio::time::timeout_at;
 
@@ -10,6 +13,9 @@ use crate::error::Error;
 use crate::principal::{Kind, Principal};
 use crate::row::{self, GrantRow};
 use crate::run::{LedgerAnswer, PLAN_LIMIT, Run};
+
+/// How many addresses are looked up at the same time.
+const CONCURRENT_LOOKUPS: usize = 8;
 
 /// The principal with the user id that the address of a person leads to now. Users and roles stay as they are.
 ///
@@ -67,36 +73,52 @@ pub(crate) async fn resolve_for_revoke<S: Store>(
     }
 }
 
-/// Checks, before an approval, that the person's address still leads to the user for whom access was asked, and that
-/// nobody behind the approving door is that user under another address.
+/// Checks, before an approval, that the person's address still leads to the user for whom access was asked.
 ///
 /// # Errors
 /// [`Error::Refused`] if not, or as for [`resolve`].
-pub(crate) async fn check_same_person<S: Store>(
+pub(crate) async fn check_address<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Result<(), Error> {
+    if principal.kind() != Kind::Person || resolve(&address(principal.name())?, run).await?.key() == principal.key() {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "the address {} leads to another user of Identity Center since the request: ask again. Nothing was approved",
+        principal.name()
+    )))
+}
+
+/// Checks, before an approval or the end of a review, that nobody behind the door is the person under another address.
+///
+/// # Errors
+/// [`Error::Refused`] if somebody is, or as for [`resolve`].
+pub(crate) async fn check_others<S: Store>(
     principal: &Principal,
     access: &Access,
     run: &Run<'_, S>,
 ) -> Result<(), Error> {
+    let Door::Person(door) = &run.door else { return Ok(()) };
     if principal.kind() != Kind::Person {
         return Ok(());
     }
-    let address = |name: &str| Principal::new(Kind::Person, name).map_err(Error::Refused);
-    if resolve(&address(principal.name())?, run).await?.key() != principal.key() {
-        return Err(Error::Refused(format!(
-            "the address {} leads to another user of Identity Center since the request: ask again. Nothing was \
-             approved",
-            principal.name()
-        )));
-    }
-    let Door::Person(door) = &run.door else { return Ok(()) };
-    let kind = Kind::Person.as_str();
-    for subject in door::beneficiaries(access, door).filter(|subject| subject.kind() == kind) {
-        match resolve(&address(subject.name())?, run).await {
+    let mut names = BTreeSet::new();
+    let is_new =
+        |subject: &&Subject| subject.kind() == Kind::Person.as_str() && names.insert(subject.name().to_lowercase());
+    let others = door::beneficiaries(access, door).filter(is_new).map(|subject| address(subject.name()));
+    let others: Vec<Principal> = others.collect::<Result<_, _>>()?;
+    // A group may have many people, and an answer has little time.
+    let mut found = stream::iter(others)
+        .map(async |other| {
+            let resolved = resolve(&other, run).await;
+            (other, resolved)
+        })
+        .buffer_unordered(CONCURRENT_LOOKUPS);
+    while let Some((other, resolved)) = found.next().await {
+        match resolved {
             Ok(same) if same.key() == principal.key() => {
                 return Err(Error::Refused(format!(
                     "{principal} is {} of Identity Center, who belongs to the door {door}: somebody else has to \
                      approve. Nothing was approved",
-                    subject.name()
+                    other.name()
                 )));
             }
             Ok(_) | Err(Error::NotFound(_)) => {}
@@ -104,6 +126,10 @@ pub(crate) async fn check_same_person<S: Store>(
         }
     }
     Ok(())
+}
+
+fn address(name: &str) -> Result<Principal, Error> {
+    Principal::new(Kind::Person, name).map_err(Error::Refused)
 }
 
 fn center<'a, S: Store>(run: &Run<'a, S>) -> Result<&'a IdentityCenter, Error> {

@@ -38,7 +38,10 @@ enum Finding {
 /// large account takes too long, only the last pages are left for the next sweep.
 pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let deadline = run.sweep_deadline();
-    let (mut decisions, mut failure) = (Vec::new(), None);
+    // The ledger's part comes first. It takes two queries, and all pages of a large account may leave no time.
+    let mut decisions = scheduled::check_people(deadline, run).await;
+    decisions.extend(requests::sweep(deadline, run).await);
+    let mut failure = None;
     let (mut live, mut known_faults) = (0_usize, 0_usize);
     let (mut marker, mut pages) = (None, 0_usize);
     loop {
@@ -71,8 +74,6 @@ pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
         }
         break;
     }
-    decisions.extend(scheduled::check_people(deadline, run).await);
-    decisions.extend(requests::sweep(deadline, run).await);
     // The rule that runs every minute reports a follow-up that fails.
     match follow_up::follow_up(run, deadline).await {
         Ok(followed) => decisions.extend(followed),

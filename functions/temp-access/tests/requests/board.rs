@@ -111,6 +111,9 @@ async fn the_board_is_nobodys_door() {
         [hana.clone(), with(&hana, "profile", json!("glass")), with(&hana, "profile", json!("read-only")), later]
     {
         assert_eq!(ask_board(&account, &action).await, Some("Refused"), "{action}");
+        for context in [json!({}), json!({"params": action})] {
+            assert_eq!(ask_board(&account, &with(&action, "widgetContext", context)).await, None, "{action}");
+        }
         for dry_run in [json!("true"), json!(1)] {
             assert_eq!(
                 ask_board(&account, &with(&action, "dry_run", dry_run)).await,
@@ -125,6 +128,8 @@ async fn the_board_is_nobodys_door() {
     for action in ["approve", "decline"] {
         let action = json!({"action": action, "request": code});
         assert_eq!(ask_board(&account, &action).await, Some("Refused"), "{action}");
+        let widget = with(&action, "widgetContext", json!({"params": action}));
+        assert_eq!(ask_board(&account, &widget).await, None, "{widget}");
         assert_eq!(
             ask_board(&account, &with(&action, "dry_run", json!(true))).await,
             Some("InvalidRequest"),

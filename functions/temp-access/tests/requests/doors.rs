@@ -127,3 +127,17 @@ async fn a_door_that_is_removed_opens_nothing() {
     }
     assert!(account.cloud.calls().is_empty());
 }
+
+/// A queue or stream that invokes an alias by an event source mapping may not be subject to the alias's policy.
+#[tokio::test(start_paused = true)]
+async fn records_of_a_queue_are_no_request_at_any_door() {
+    let account = Account::with(DOORS);
+    for body in [r#"{"user":"prd-user"}"#, r#"{\"user\":\"prd-user\"}"#] {
+        let payload = format!(r#"{{"Records":[{{"body":"{}"}}]}}"#, body.replace('"', "\\\""));
+        for alias in ["", "hana", "taro"] {
+            let answer = account.invoke_at(alias, &payload).await;
+            assert_eq!(error_type(answer), Some("InvalidRequest"), "{alias} {payload}");
+        }
+    }
+    assert!(!account.cloud.wrote());
+}

@@ -301,6 +301,32 @@ async fn a_request_whose_answer_is_lost_is_carried_out_once() {
     Box::pin(LocalSet::new().run_until(test)).await;
 }
 
+/// The same for a request that waits, and for its approval.
+#[tokio::test(start_paused = true)]
+async fn a_request_and_an_approval_whose_answers_are_lost_are_carried_out_once() {
+    let test = async {
+        let two = Two::new();
+        let ask = r#"{"user":"prd-user","profile":"admin","account":"production"}"#;
+        two.losses.borrow_mut().push_back(Loss::Answer);
+        let answer = text(two.ask(Some("hana"), ask).await);
+        let code = answer.strip_prefix("Request ").unwrap().split(' ').next().unwrap();
+        let approve = format!(r#"{{"approve":"{code}","account":"production"}}"#);
+        two.losses.borrow_mut().push_back(Loss::Late(Duration::from_secs(60)));
+        let error = two.ask(Some("taro"), &approve).await.unwrap_err();
+        assert!(error.to_string().contains("may have been carried out"), "{error}");
+        sleep(Duration::from_mins(2)).await;
+        assert!(!two.target.cloud.wrote(), "the approval came too late");
+        two.losses.borrow_mut().push_back(Loss::Answer);
+        let answer = text(two.ask(Some("taro"), &approve).await);
+        let end = two.target.cloud.end(Kind::User, "prd-user", "sekisho-admin").unwrap();
+        assert!(answer.starts_with(&format!("End time is {end}")), "{answer}, {end}");
+        assert_eq!(two.target.cloud.calls().iter().filter(|call| *call == "PutUserPolicy").count(), 1);
+        let count = |wanted| two.target.outcomes().iter().filter(|outcome| *outcome == wanted).count();
+        assert_eq!(["granted", "refused"].map(count), [1, 1]);
+    };
+    Box::pin(LocalSet::new().run_until(test)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_begun_after_the_hub_stopped_waiting() {
     let test = async {

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "these modules are one crate, which exports nothing")]
 
 mod account;
+mod approval_deaths;
 mod approvals;
 mod board;
 mod concurrency;

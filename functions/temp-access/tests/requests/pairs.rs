@@ -16,23 +16,26 @@ default_profile = "admin"
 [access.profiles.admin]
 statements = [{ actions = ["*"], resources = ["*"] }]
 approval   = "another"
+[access.profiles.glass]
+statements  = [{ actions = ["*"], resources = ["*"] }]
+break_glass = true
 [access.people.hana]
-may_ask     = ["admin"]
-may_approve = ["admin"]
+may_ask     = ["admin", "glass"]
+may_approve = ["admin", "glass"]
 for         = ["user/prd-user"]
 [access.people.taro]
-may_ask     = ["admin"]
-may_approve = ["admin"]
+may_ask     = ["admin", "glass"]
+may_approve = ["admin", "glass"]
 for         = ["role/ops"]
 [access.people.jun]
-may_approve = ["admin"]
+may_approve = ["admin", "glass"]
 for         = []
 [access.people.crew]
 members = ["hana", "taro"]
 may_ask = ["admin"]
 [access.people.approvers]
 members     = ["hana", "jun"]
-may_approve = ["admin"]
+may_approve = ["admin", "glass"]
 "#;
 
 const USER: &str = r#"{"user":"prd-user","minutes":30}"#;
@@ -119,6 +122,32 @@ async fn every_pair_of_ways_is_two_people_or_refused() {
         }
     }
     assert_eq!(granted, 4 * (2 + 3 + 1 + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_review_of_break_glass_is_closed_by_a_second_person() {
+    let mut closed = 0;
+    for (asking, request, approvers) in PAIRS.into_iter().filter(|(asking, ..)| *asking != "crew") {
+        let request = request.replace('}', r#","profile":"glass","reason":"fire"}"#);
+        for ask in [Way::Alias(asking), Way::Hub(asking)] {
+            for close in ways() {
+                let account = account();
+                let answer = ask.send(&account, &request).await.unwrap();
+                let code = answer.split_once("The review ").unwrap().1.split(' ').next().unwrap();
+                let answer = close.send(&account, &format!(r#"{{"approve":"{code}"}}"#)).await;
+                let what = format!("{ask:?} asked {request}, {close:?} closed: {answer:?}");
+                if approvers.contains(&close.door()) {
+                    assert!(answer.unwrap().contains("is closed"), "{what}");
+                    closed += 1;
+                } else {
+                    assert_eq!(answer, Err("Refused"), "{what}");
+                }
+                let pending = account.text(r#"{"action":"pending"}"#).await;
+                assert_eq!(pending.contains(code), !approvers.contains(&close.door()), "{what}");
+            }
+        }
+    }
+    assert_eq!(closed, 4 * (2 + 3));
 }
 
 #[tokio::test(start_paused = true)]

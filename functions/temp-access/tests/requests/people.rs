@@ -294,10 +294,13 @@ async fn an_approval_is_for_the_user_who_was_meant_and_not_by_that_user() {
         [access.profiles.admin]
         statements = [{ actions = ["*"], resources = ["*"] }]
         approval   = "another"
+        [access.profiles.glass]
+        statements  = [{ actions = ["*"], resources = ["*"] }]
+        break_glass = true
         [access.people.hana]
-        may_ask = ["admin"]
+        may_ask = ["admin", "glass"]
         [access.people.taro]
-        may_approve = ["admin"]
+        may_approve = ["admin", "glass"]
         for = ["person/taro@example.com"]
     "#;
     account.function.access = Document::parse("sekisho.toml", config).and_then(|document| document.access());
@@ -319,6 +322,32 @@ async fn an_approval_is_for_the_user_who_was_meant_and_not_by_that_user() {
     let answer = account.text_at("taro", &approve).await;
     assert!(answer.starts_with("End time is"), "{answer}");
     assert_eq!(let_in(&account), users(&["mika"]));
+    let answer = account.text_at("hana", r#"{"person":"taro","profile":"glass","reason":"fire"}"#).await;
+    let code = answer.split_once("The review ").unwrap().1.split(' ').next().unwrap();
+    let (found, message) = kind(account.invoke_at("taro", &format!(r#"{{"approve":"{code}"}}"#)).await);
+    assert!(found == "Refused" && message.contains("who belongs to the door taro"), "{message}");
+}
+
+/// Each address of a group is looked up, which takes a quarter of a second.
+#[tokio::test(start_paused = true)]
+async fn an_approval_at_the_door_of_a_large_group_is_in_time() {
+    let mut account = account(0);
+    let mut config = CONFIG.split("[access.people").next().unwrap().to_owned();
+    config +=
+        "[access.profiles.second]\nstatements = [{ actions = [\"*\"], resources = [\"*\"] }]\napproval = \"another\"\n";
+    config += "[access.people.hana]\nmay_ask = [\"second\"]\n";
+    let names: Vec<String> = (0..40).map(|n| format!("p-{n}")).collect();
+    for name in &names {
+        config += &format!("[access.people.{name}]\nfor = [\"person/{name}@example.com\"]\n");
+    }
+    config += &format!("[access.people.approvers]\nmembers = {names:?}\nmay_approve = [\"second\"]\n");
+    account.function.access = Document::parse("sekisho.toml", &config).and_then(|document| document.access());
+    account.cloud.set_delays(vec![250]);
+    let answer = account.text_at("hana", r#"{"person":"mika@example.com","profile":"second","minutes":30}"#).await;
+    let code = answer.strip_prefix("Request ").unwrap().split(' ').next().unwrap();
+    let started = Instant::now();
+    let answer = account.text_at("approvers", &format!(r#"{{"approve":"{code}"}}"#)).await;
+    assert!(answer.starts_with("End time is") && started.elapsed() < SLACK_LIMIT, "{:?}: {answer}", started.elapsed());
 }
 
 /// Only the ledger has a grant that begins later.
