@@ -290,3 +290,23 @@ def test_an_execution_that_no_order_started_deploys_nothing(cloud_of_all, source
         "Build": "Failed",
     }
     assert found["Image"]["output"]["outputVariables"]["ImageDigest"] == sources[1]["revisionValue"]
+
+
+@pytest.mark.parametrize(
+    ("event", "relayed"),
+    [
+        ("image-pushed", True),
+        ("image-replicated", True),
+        ("image-deleted", True),
+        ("image-push-failed", False),
+        ("image-scanned", False),
+    ],
+)
+def test_the_rule_matches_what_changes_a_tag(cloud_of_all, event, relayed):
+    rule = deployed.expanded()["Resources"]["EventRelayImageChange"]["Properties"]
+    assert rule["Name"] == "sekisho-image-change"
+    text = (deployed.ROOT / "events" / "event-relay" / f"{event}.json").read_text()
+    answer = cloud_of_all.client("111111111111", "events").test_event_pattern(
+        EventPattern=json.dumps(rule["EventPattern"]), Event=text
+    )
+    assert answer["Result"] is relayed

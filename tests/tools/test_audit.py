@@ -128,6 +128,8 @@ def test_a_line_says_who_asked_and_who_approved():
     assert list(line) == list(audit.COLUMNS)
     wanted = {"asked_by": "hana", "approved_by": "taro", "reason": "OPS-7", "start": at("10:00"), "end": at("12:00")}
     assert line.items() >= (OWN | wanted | {"kind": "user", "principal": "prd-user", "outcome": "granted"}).items()
+    declined = audit.entry(decided("10:00", "declined", user="a", door="hana", declined_by="taro"), OWN)
+    assert (declined["asked_by"], declined["declined_by"]) == ("hana", "taro")
     ended = audit.entry(decided("10:00", "revoked", user="a", policies="sekisho-admin sekisho-read-only"), OWN)
     assert (ended["profile"], ended["asked_by"]) == ("admin read-only", None)
 

@@ -39,6 +39,7 @@ KINDS = ("user", "role", "person")
 COLUMNS = (
     *("at", "environment", "account", "region", "outcome", "kind", "principal", "profile", "asked_by", "approved_by"),
     *("reason", "start", "end", "code", "break_glass", "detail", "request", "user_id"),
+    "declined_by",
 )
 HOURS = ("environment", "account", "region", "kind", "principal", "hours", "user_id")
 # A spreadsheet takes a cell that begins with one of these for a formula.
@@ -143,6 +144,7 @@ def entry(one: Decided, own: Mapping[str, str | None]) -> Entry:
         "detail": decision["reason"],
         "request": one.request,
         "user_id": decision.get("user_id"),
+        "declined_by": decision.get("declined_by"),
     }
     return {column: values[column] for column in COLUMNS}
 

@@ -12,6 +12,7 @@ use crate::access::approve::{find, read_requests};
 use crate::access::requests::was_granted;
 use crate::answer::approval as answer;
 use crate::error::Error;
+use crate::notice::approval as notice;
 use crate::outcome::{self, Outcome};
 use crate::pending::{self, PendingRow, Stage};
 use crate::principal::Principal;
@@ -29,7 +30,12 @@ pub(crate) async fn decline<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<R
     let is_own = row.door == run.door.as_str();
     let why = if is_own { "the request was withdrawn" } else { "the request was declined" };
     let decision = outcome::about_request(Decision::new(Outcome::Declined, why), &row, None);
-    Ok(Report::text(answer::declined(&row, is_own), decision.about("declined_by", run.door.as_str())))
+    let mut report = Report::text(answer::declined(&row, is_own), decision.about("declined_by", run.door.as_str()));
+    if !is_own {
+        let how = format!("the request was declined at the door {}", run.door);
+        report.notices.push(notice::ended(&row, &how, run.invocation));
+    }
+    Ok(report)
 }
 
 async fn write<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<PendingRow, Error> {

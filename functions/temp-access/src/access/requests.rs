@@ -70,6 +70,11 @@ async fn settle<S: Store>(row: Row<PendingRow>, due: &Due, run: &Run<'_, S>) -> 
         // The next sweep announces the review again.
         let _ = run.ledger.write(&key, &row.state, Some(revision), run.request_id()).await;
     }
+    if matches!(outcome, Some(Outcome::Lapsed | Outcome::Declined))
+        && let Err(error) = run.topic.publish(&notice::ended(&new, why, run.invocation)).await
+    {
+        error!(error = chain(&error), "a notice was not sent");
+    }
     Some(outcome::about_request(Decision::new(outcome?, why), &new, None))
 }
 

@@ -34,6 +34,17 @@ pub(crate) fn waiting(row: &PendingRow, access: &Access, invocation: &Invocation
     Notice { title: format!("Approve {code}? {kind} {name} as {profile}"), lines, context, ..Notice::default() }
 }
 
+/// The notice that a request ended without access, so that nobody waits for it. `how` says what became of it.
+pub(crate) fn ended(row: &PendingRow, how: &str, invocation: &Invocation) -> Notice {
+    let PendingRow { code, kind, name, profile, door, .. } = row;
+    let lines = vec![
+        format!("{kind} {name} does not get access to account {} as {profile}: {how}.", invocation.account),
+        format!("Request {code}, asked for at the door {door}."),
+        reason(row),
+    ];
+    Notice { title: format!("No access: {kind} {name} as {profile}"), lines, ..Notice::default() }
+}
+
 /// The notice that nobody has closed the review of a break-glass grant yet.
 pub(crate) fn still_open(row: &PendingRow, invocation: &Invocation) -> Notice {
     let PendingRow { code, kind, name, profile, door, .. } = row;

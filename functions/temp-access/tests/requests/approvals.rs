@@ -387,3 +387,23 @@ async fn a_reason_is_inert_in_notices_and_lists() {
         assert!(!context.contains("channel") && !context.contains("cwdb"), "{context}");
     }
 }
+
+/// Nobody waits for a request that has ended.
+#[tokio::test(start_paused = true)]
+async fn people_learn_that_a_request_ended_without_access() {
+    let account = Account::with(DOORS);
+    let code = ask(&account, "hana", ASK).await;
+    let sent = account.cloud.published().len();
+    account.text_at("hana", &decline(&code)).await;
+    assert_eq!(account.cloud.published().len(), sent, "whoever asked has withdrawn the request");
+    let code = ask(&account, "hana", ASK).await;
+    account.text_at("taro", &decline(&code)).await;
+    let notice = account.cloud.published().pop().unwrap();
+    assert!(notice.contains("No access: user prd-user as admin"), "{notice}");
+    assert!(notice.contains("the request was declined at the door taro") && notice.contains(&code), "{notice}");
+    ask(&account, "hana", ASK).await;
+    advance(minutes(61)).await;
+    assert_eq!(account.sweep().await, ["lapsed"]);
+    let notice = account.cloud.published().pop().unwrap();
+    assert!(notice.contains("No access: ") && notice.contains("nobody approved the request in time"), "{notice}");
+}
