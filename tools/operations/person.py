@@ -216,7 +216,7 @@ def live_grants(dynamodb: Any, name: str, groups: Iterable[str], beneficiaries: 
             kind, principal, profile = key.split("/", 2)
             end, state = row["end"]["S"], row["state"]["S"]
         except (KeyError, ValueError):
-            yield f'the ledger\'s row {key} can\'t be read: look with {{"action":"list"}} whether it is hers or his'
+            yield f'the ledger\'s row {key} can\'t be read: look with {{"action":"list"}} whether it concerns this door'
             continue
         principal = row.get("email", {}).get("S", principal)
         consent = row.get("consent", {}).get("M", {})

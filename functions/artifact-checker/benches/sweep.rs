@@ -216,9 +216,13 @@ fn answer(line: &str) -> String {
             ("200 OK", String::new(), if path == "/" { metadata } else { String::new() })
         }
         _ if query.contains("encryption") => (
-            "404 Not Found",
+            "200 OK",
             String::new(),
-            "<Error><Code>ServerSideEncryptionConfigurationNotFoundError</Code></Error>".into(),
+            format!(
+                "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>\
+                 <SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>{KEY}</KMSMasterKeyID>\
+                 </ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
+            ),
         ),
         _ if query.contains("publicaccessblock") => (
             "200 OK",

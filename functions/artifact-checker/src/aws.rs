@@ -39,6 +39,9 @@ pub struct Clients {
     pub(crate) codebuild: Later<Signed>,
     /// CodePipeline, for the calls that only the retry of a stage needs.
     pub(crate) codepipeline_calls: Later<Signed>,
+    /// CodePipeline without the SDK's retries. If an answer is lost, a second call might retry a stage twice, or be
+    /// refused because the stage runs already.
+    pub(crate) stage_retries: Later<Signed>,
     /// S3, for the lists of findings.
     pub(crate) reports: Later<Signed>,
     pub(crate) sts: Later<aws_sdk_sts::Client>,
@@ -69,6 +72,10 @@ impl Clients {
             codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
             codebuild: later(aws, |aws| Signed::new(aws, &CODEBUILD, None)),
             codepipeline_calls: later(aws, |aws| Signed::new(aws, &CODEPIPELINE, None)),
+            stage_retries: later(aws, |aws| {
+                let once = aws.to_builder().retry_config(RetryConfig::disabled()).build();
+                Signed::new(&once, &CODEPIPELINE, None)
+            }),
             reports: later(aws, Signed::s3),
             sts: later(aws, aws_sdk_sts::Client::new),
             sqs: later(aws, |aws| Signed::new(aws, &sqs::SQS, None)),

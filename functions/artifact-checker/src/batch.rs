@@ -272,6 +272,11 @@ impl BatchRow {
     }
 }
 
+/// The finding that a repair is incomplete. Unlike the decision about the end, it has no sweep.
+pub(crate) fn incomplete_finding(bucket: &str, reason: String) -> Decision<Outcome> {
+    Decision::new(Outcome::Unknown, reason).about("bucket", bucket).about("problem", "repair-incomplete")
+}
+
 /// The folder with the parts of a manifest, below that of a sweep.
 pub(crate) fn parts(folder: &str, bucket_key: bool) -> String {
     format!("{folder}left/{}/", if bucket_key { "bucket-key" } else { "no-bucket-key" })

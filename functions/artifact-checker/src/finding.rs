@@ -19,6 +19,8 @@ use crate::outcome::Outcome;
 pub(crate) const PARTITION: &str = "artifact-finding";
 /// How long the row of a finding is kept after its last change.
 const RETENTION: Duration = Duration::from_hours(24 * 400);
+/// How long the row of a resolved finding is kept. Every sweep reads all rows.
+const RETENTION_OF_RESOLVED: Duration = Duration::from_hours(24 * 30);
 
 /// The state of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -132,13 +134,13 @@ impl FindingRow {
             of_older_version: false,
             is_quiet: about(QUIET).is_some(),
             acceptance: None,
-            expires: expires(now),
+            expires: expires(FindingState::Open, now),
         }
     }
 
     /// The row after another state has begun.
     pub(crate) fn changed(self, state: FindingState, now: OffsetDateTime) -> Self {
-        Self { state, since: seconds(now), expires: expires(now), ..self }
+        Self { state, since: seconds(now), expires: expires(state, now), ..self }
     }
 
     /// The state of the finding if `found_by` finds it, and this is its row.
@@ -164,8 +166,9 @@ impl FindingRow {
     }
 }
 
-fn expires(now: OffsetDateTime) -> i64 {
-    (now + RETENTION).unix_timestamp()
+fn expires(state: FindingState, now: OffsetDateTime) -> i64 {
+    let retention = if state == FindingState::Resolved { RETENTION_OF_RESOLVED } else { RETENTION };
+    (now + retention).unix_timestamp()
 }
 
 /// An event about a finding, for the account's default bus.

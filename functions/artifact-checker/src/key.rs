@@ -67,7 +67,7 @@ pub(crate) fn account_in_name(name: &str) -> Option<&str> {
     Arn::parse(name).map(|arn| arn.account).filter(|account| !account.is_empty())
 }
 
-/// Whether a key is going to stop working.
+/// Whether a key works, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KeyLife {
     Works,
@@ -75,6 +75,10 @@ pub(crate) enum KeyLife {
     Expires(OffsetDateTime),
     /// The key is scheduled for deletion at this time.
     DeletedAt(OffsetDateTime),
+    /// Somebody has disabled the key.
+    Disabled,
+    /// The imported material of the key has expired or was deleted.
+    WithoutMaterial,
 }
 
 /// What KMS reports about the name of a key.

@@ -18,7 +18,7 @@
 //! failed read, the sweep reads further objects until a read succeeds. If 20 reads in a row have failed, the other
 //! objects get the same verdict without a read. A sweep uses at most half of the request rates of S3 and KMS. A bucket
 //! or pipeline that AWS does not show is a finding, and the other buckets are swept. A sweep also checks whether the
-//! bucket blocks public access and requests without TLS, and whether the right key is going to stop working.
+//! bucket blocks public access and requests without TLS, and whether the right key works and is going to.
 //!
 //! **Ranges.** The first invocation checks up to 20,000 objects. What is left becomes a range: a part of the listing from
 //! one key to another, with a row of its own in the ledger and a message in a queue. The function
@@ -33,7 +33,8 @@
 //! (`confirm_above`). The others become the manifest of a job of S3 Batch Operations. People get a notice with the
 //! estimated cost and a code, and `{"repair":"<code>"}` creates the job. `sekisho-artifact-sweeper` looks at the job again
 //! and again, reads its report into the findings, and sends a notice. While a job waits or runs, no sweep repairs in
-//! place. A job that does not complete, or whose report lacks results, makes the repair incomplete.
+//! place. A job that does not complete, or whose report lacks results, makes the repair incomplete. Copies and repairs in
+//! another bucket have the same limit, and what is above it is reported.
 //!
 //! **Incremental sweeps.** The schedule's sweep checks the objects that were written since the last sweep, and those with
 //! findings; once a week, it checks all objects. Every sweep that a person requests checks all objects.
@@ -62,6 +63,7 @@ mod checker;
 mod claim;
 mod error;
 mod finding;
+mod finding_rows;
 mod key;
 mod limit;
 mod manifest_lines;
@@ -78,6 +80,7 @@ mod request;
 mod right_key;
 mod run;
 mod settings;
+mod slow_objects;
 mod stage_retry;
 mod sweep_ranges;
 mod sweep_report;

@@ -59,6 +59,16 @@ pub(crate) fn findings(
             );
             findings.push(about_key(Outcome::KeyUnusable, "key-deletion", reason));
         }
+        KeyLife::Disabled => {
+            let reason = format!("the right key {key} is disabled, and nobody can read an artifact: enable it");
+            findings.push(about_key(Outcome::KeyUnusable, "key-disabled", reason));
+        }
+        KeyLife::WithoutMaterial => {
+            let reason = format!(
+                "the right key {key} has no imported material, and nobody can read an artifact: import it again"
+            );
+            findings.push(about_key(Outcome::KeyUnusable, "key-material", reason));
+        }
     }
     findings
 }
@@ -173,5 +183,7 @@ mod tests {
             assert_eq!(problems(&access, &KeyLife::Expires(at)), expected, "{days}");
         }
         assert_eq!(problems(&access, &KeyLife::DeletedAt(NOW + Duration::from_hours(24 * 30))), ["key-deletion"]);
+        assert_eq!(problems(&access, &KeyLife::Disabled), ["key-disabled"]);
+        assert_eq!(problems(&access, &KeyLife::WithoutMaterial), ["key-material"]);
     }
 }

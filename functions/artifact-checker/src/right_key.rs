@@ -65,7 +65,7 @@ pub(crate) fn assess(
     for store_key in store_keys {
         problems.extend(store_problems(store_key, &right_key));
     }
-    problems.extend(default_problem(default, &right_key));
+    problems.extend(default_problem(default, &right_key, configured.is_some()));
     if let RightKey::Unclear(why) = &right_key {
         let reason = format!("the bucket's right key is unclear: {why}");
         problems.push(Problem::of_bucket("unclear-key", Outcome::Unknown, reason));
@@ -142,8 +142,16 @@ fn store_problems<'a>(store_key: &'a StoreKey, right_key: &RightKey) -> Vec<Prob
     problems
 }
 
-fn default_problem<'a>(default: &DefaultEncryption, right_key: &RightKey) -> Option<Problem<'a>> {
+/// `is_own` says whether the bucket was deployed with this function, under the right key. In another bucket, each
+/// pipeline names the key.
+fn default_problem<'a>(default: &DefaultEncryption, right_key: &RightKey, is_own: bool) -> Option<Problem<'a>> {
     match (default, right_key) {
+        (DefaultEncryption::S3Managed, RightKey::Known(_)) if is_own => {
+            let expected = expected(right_key);
+            let reason =
+                format!("the bucket's default encryption is under S3's own key or aws/s3: set it to {expected}");
+            Some(Problem::of_bucket("default-key", Outcome::Reported, reason))
+        }
         (DefaultEncryption::Key(name, status), RightKey::Known(right))
             if arn(name, Some(status)).as_ref() != Some(right) =>
         {
@@ -270,6 +278,7 @@ mod tests {
             (by_arn("other"), default_key("a"), vec![(Outcome::Reported, "key/other")]),
             (by_arn("a"), default_key("other"), vec![(Outcome::Reported, "key/other")]),
             (by_arn("a"), hidden, vec![(Outcome::Unverifiable, "AccessDenied")]),
+            (by_arn("a"), DefaultEncryption::S3Managed, vec![(Outcome::Reported, "S3's own key")]),
         ];
         for (named, default, expected) in cases {
             let KeyAssessment { right_key, findings } = assess("b", Some(&a), std::slice::from_ref(&named), &default);

@@ -51,11 +51,10 @@ impl Settings {
         }
     }
 
-    /// How many objects a sweep may put under the right key in place; `None` means no limit. The role with which S3
-    /// Batch Operations repairs the others may change only the bucket that was deployed with this function.
-    pub(crate) fn repairs_in_place(&self, request: &SweepRequest, rule: &RepairRule) -> Option<u64> {
-        let is_limited = !request.dry_run && request.bucket == self.bucket;
-        (is_limited && matches!(rule, RepairRule::Update { .. })).then_some(self.artifacts.confirm_above)
+    /// How many objects a sweep may repair; `None` if it repairs nothing.
+    pub(crate) fn most_repairs(&self, request: &SweepRequest, rule: &RepairRule) -> Option<u64> {
+        let repairs = !request.dry_run && !matches!(rule, RepairRule::Report(_));
+        repairs.then_some(self.artifacts.confirm_above)
     }
 
     /// Reads the settings.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::batch::dollars;
 use crate::finding::FindingState;
 use crate::outcome::Outcome;
-use crate::repair::{RequestCount, Step};
+use crate::repair::{RepairRule, RequestCount, Step};
 use crate::report::folder;
 use crate::request::SweepRequest;
 use crate::settings::Settings;
@@ -63,6 +63,9 @@ pub struct SweepReport {
     /// The number of objects whose repair is left to S3 Batch Operations.
     #[serde(skip_serializing_if = "is_zero")]
     pub left: u64,
+    /// Whether no repair has these objects, because another repair is open.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_left_to_nobody: bool,
     /// Set only for a dry run: the requests of the same sweep with repairs, and their cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
@@ -74,10 +77,10 @@ pub struct SweepReport {
 /// The estimated cost of a sweep's repairs, without those that are left to S3 Batch Operations.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct RepairCost {
-    /// How many objects the sweep puts under the right key in place at most; `None` if there is no limit.
+    /// How many objects the sweep repairs at most; `None` if it repairs nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_most: Option<u64>,
-    /// The cost of so many repairs in US dollars.
+    /// The cost of so many repairs in US dollars. A copy of an object of more than 5 GiB costs more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_most_usd: Option<f64>,
     /// The cost of the repairs so far in US dollars.
@@ -86,8 +89,9 @@ pub struct RepairCost {
 
 impl RepairCost {
     #[expect(clippy::cast_precision_loss, reason = "the result is an estimate")]
-    fn of(repairs: RequestCount, at_most: Option<u64>) -> Self {
-        let of_one = Step::Update.requests(0).usd();
+    fn of(repairs: RequestCount, at_most: Option<u64>, rule: &RepairRule) -> Self {
+        let step = if *rule == RepairRule::Copy { Step::Copy } else { Step::Update };
+        let of_one = step.requests(0).usd();
         Self { at_most, at_most_usd: at_most.map(|most| most as f64 * of_one), usd: repairs.usd() }
     }
 }
@@ -117,7 +121,8 @@ impl SweepReport {
     pub(crate) fn new(request: &SweepRequest, row: &SweepRow, settings: &Settings) -> Self {
         let totals = &row.totals;
         let folder = || format!("s3://{}/{}", settings.bucket, folder(&request.bucket, row));
-        let at_most = settings.repairs_in_place(request, &settings.repair_rule(&request.bucket));
+        let rule = settings.repair_rule(&request.bucket);
+        let at_most = settings.most_repairs(request, &rule);
         Self {
             sweep: row.sweep.clone(),
             bucket: request.bucket.clone(),
@@ -138,8 +143,9 @@ impl SweepReport {
             list: (totals.report_parts > 0).then(folder),
             not_listed: totals.not_listed,
             left: totals.left,
+            is_left_to_nobody: false,
             estimate: request.dry_run.then(|| Estimate::of(totals.checks, totals.repairs)),
-            repairs: (!request.dry_run).then(|| RepairCost::of(totals.repairs, at_most)),
+            repairs: (!request.dry_run).then(|| RepairCost::of(totals.repairs, at_most, &rule)),
         }
     }
 
@@ -168,6 +174,11 @@ impl SweepReport {
         };
         let left = match self.left {
             0 => String::new(),
+            count if self.is_left_to_nobody => {
+                format!(
+                    "; {count} are not repaired while another repair is open; the next daily sweep looks at them again"
+                )
+            }
             count => format!("; the repair of {count} is left to S3 Batch Operations"),
         };
         let cost = match (self.estimate, self.repairs) {

@@ -12,22 +12,19 @@ use crate::key::KeyArn;
 use crate::object::{ListPosition, ListedObject};
 use crate::proofs::Proofs;
 use crate::request::{SweepMode, SweepRequest};
+use crate::slow_objects::{SlowObjects, UnfinishedChecks};
 use crate::sweep_ranges::SweepRanges;
 use crate::sweep_totals::{CheckedObject, SweepTotals};
 
 /// The time after a checkpoint in which only the invocation that saved the checkpoint may continue the sweep.
 pub(crate) const TERM: Duration = Duration::from_mins(1);
-/// The most objects whose checks take long that a row remembers.
-const MOST_SLOW: usize = 100;
-/// How many invocations work on one object before the sweep gives it up. 36 invocations of five minutes copy about 8 TB.
-const MOST_RUNS: u32 = 36;
 /// How long the row of a finished or abandoned sweep is kept.
 const RETENTION: Duration = Duration::from_hours(24 * 30);
 
 /// How many invocations in a row may fail on a range without progress. Then the range is set aside.
 const MOST_ATTEMPTS: u32 = 3;
 
-/// The most characters of a key in the description of a range, of which the row of the sweep has several.
+/// The most characters of a key in the description of what could not be checked. The row of the sweep has several.
 const LONGEST_NAME: usize = 150;
 
 /// The row of one bucket and mode, or of one range of such a sweep.
@@ -52,7 +49,7 @@ pub(crate) struct SweepRow {
     pub(crate) listing_refused: bool,
     /// The objects up to `position` that are not checked yet, because their checks take long.
     #[serde(default)]
-    slow: Vec<SlowObject>,
+    slow: SlowObjects,
     /// The results of the reads.
     #[serde(default)]
     pub(crate) proofs: Proofs,
@@ -87,7 +84,8 @@ pub(crate) struct SweepRow {
     /// In the row of a range, whether an attempt is under way, or died, or ended with an error.
     #[serde(default, skip_serializing_if = "is_false")]
     begun: bool,
-    /// Whether the attempt before the one that has begun died or failed.
+    /// Whether the attempt before the one that has begun died or failed. An invocation that checks a whole bucket and
+    /// does not come to its end leaves the rest to ranges, so a sweep that is continued without ranges was interrupted.
     #[serde(skip)]
     was_interrupted: bool,
     /// Whether an invocation that checks a whole bucket leaves all but the first page to the ranges of the sweep.
@@ -152,9 +150,10 @@ impl SweepRow {
         {
             return Start::Refused(row.is_running());
         }
-        // A person's request checks all objects, so it does not continue an incremental sweep. Under another right key,
-        // the objects that such a sweep leaves out are wrong.
-        let may_continue = |row: &Self| row.since.is_none() || (request.scheduled && row.is_under(right_key));
+        // A person's request checks all objects, so it does not continue an incremental sweep, and neither does a
+        // request that has to be complete. Under another right key, the objects that such a sweep leaves out are wrong.
+        let may_continue =
+            |row: &Self| row.since.is_none() || (request.scheduled && since.is_some() && row.is_under(right_key));
         let is_same = |row: &Self| match &request.sweep {
             Some(sweep) => row.sweep == *sweep,
             None => row.mode() == request.mode() && may_continue(row),
@@ -164,7 +163,8 @@ impl SweepRow {
             Some(row) if !row.ranges.is_empty() => Start::InRanges(Box::new(row)),
             Some(row) => {
                 let attempts = row.attempts + 1;
-                Start::Row(Box::new(Self { holder: request_id.to_owned(), attempts, ..row }))
+                let holder = request_id.to_owned();
+                Start::Row(Box::new(Self { holder, attempts, was_interrupted: true, ..row }))
             }
             None if request.sweep.is_some() => {
                 Start::Refused("the sweep to continue is done, or another sweep has replaced it".to_owned())
@@ -192,7 +192,7 @@ impl SweepRow {
             position: None,
             listed: false,
             listing_refused: false,
-            slow: Vec::new(),
+            slow: SlowObjects::default(),
             proofs: Proofs::default(),
             complete: false,
             replaces: None,
@@ -242,7 +242,7 @@ impl SweepRow {
             range: Some(number),
             end,
             listed: false,
-            slow: Vec::new(),
+            slow: SlowObjects::default(),
             complete: false,
             attempts: 0,
             totals: SweepTotals::default(),
@@ -317,10 +317,10 @@ impl SweepRow {
 
     /// The part of the listing from the row's position up to a key, in words. `None` is the end of the listing.
     pub(crate) fn part(&self, end: Option<&str>) -> String {
-        let name = |key: Option<&str>, otherwise: &str| match key {
-            Some(key) => format!("{:?}", key.chars().take(LONGEST_NAME).collect::<String>()),
-            None => otherwise.to_owned(),
-        };
+        if self.listed {
+            return "the objects whose checks take long".to_owned();
+        }
+        let name = |key: Option<&str>, otherwise: &str| key.map_or_else(|| otherwise.to_owned(), shortened);
         let after = name(self.position.as_ref().map(|position| position.key.as_str()), "the beginning");
         format!("the objects after {after} up to {}", name(end, "the end"))
     }
@@ -347,39 +347,30 @@ impl SweepRow {
 
     /// The objects whose checks an earlier invocation did not finish.
     pub(crate) fn slow_objects(&self) -> Vec<ListedObject> {
-        self.slow.iter().map(|slow| slow.object.clone()).collect()
+        self.slow.objects()
     }
 
     /// Remembers an object whose check takes long. Returns `false` if the row already has the allowed number.
     pub(crate) fn set_aside(&mut self, object: &ListedObject) -> bool {
-        let has_room = self.slow.len() < MOST_SLOW;
-        if has_room {
-            self.slow.push(SlowObject { object: object.clone(), runs: 0 });
-        }
-        has_room
+        self.slow.add(object)
     }
 
     /// Adds the result of a check that took long.
     pub(crate) fn end_slow(&mut self, object: &ListedObject, checked: CheckedObject) {
-        self.slow.retain(|slow| slow.object != *object);
+        self.slow.remove(object);
         self.totals.add_object(checked);
         self.settle();
     }
 
-    /// Counts this invocation for the checks that it did not finish. Returns the objects that no earlier invocation has
-    /// worked on, and those that too many invocations have worked on; the latter leave the row.
+    /// Counts this invocation for the checks that it did not finish.
     pub(crate) fn end_run(&mut self) -> UnfinishedChecks {
-        let mut unfinished = UnfinishedChecks::default();
-        for slow in &mut self.slow {
-            slow.runs += 1;
-            match slow.runs {
-                1 => unfinished.new.push(slow.object.clone()),
-                MOST_RUNS => unfinished.given_up.push(slow.object.clone()),
-                _ => {}
-            }
-        }
-        self.slow.retain(|slow| slow.runs < MOST_RUNS);
-        unfinished
+        self.slow.end_run()
+    }
+
+    /// Leaves the slow objects of a range that is set aside to the range of its rest. Returns the keys of those that
+    /// nobody will check.
+    pub(crate) fn leave_slow(&self, rest: Option<&mut Self>) -> Vec<String> {
+        self.slow.leave(rest.map(|rest| &mut rest.slow))
     }
 
     pub(crate) fn settle(&mut self) {
@@ -393,21 +384,9 @@ impl SweepRow {
     }
 }
 
-/// An object whose check takes long.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct SlowObject {
-    object: ListedObject,
-    /// How many invocations have worked on the object and did not finish.
-    runs: u32,
-}
-
-/// The objects whose checks an invocation did not finish.
-#[derive(Debug, Default)]
-pub(crate) struct UnfinishedChecks {
-    /// Objects that no earlier invocation has worked on.
-    pub(crate) new: Vec<ListedObject>,
-    /// Objects that too many invocations have worked on.
-    pub(crate) given_up: Vec<ListedObject>,
+/// A key in the description of what could not be checked.
+pub(crate) fn shortened(key: &str) -> String {
+    format!("{:?}", key.chars().take(LONGEST_NAME).collect::<String>())
 }
 
 #[cfg(test)]

@@ -164,10 +164,14 @@ pub(crate) fn archived() -> Verdict {
     Verdict::new(Outcome::NeedsRestore, "it is under the right key, and archived: restore it to read it")
 }
 
-/// `encryption` is the encryption before the repair. `is_copy` says whether the repair made a new version.
-pub(crate) fn repaired(encryption: &str, is_copy: bool) -> Verdict {
-    let now = if is_copy { "a copy of it, as the latest version," } else { "it" };
-    let reason = format!("it was under {encryption}; now {now} is under the right key and can be read");
+/// `encryption` is the encryption before the repair. If the repair made a new version, `copied` is the encryption of the
+/// version that was copied.
+pub(crate) fn repaired(encryption: &str, copied: Option<&Encryption>) -> Verdict {
+    let now = if copied.is_some() { "a copy of it, as the latest version," } else { "it" };
+    let may_lose_context = copied.is_some_and(|copied| copied.key().is_some());
+    let loss =
+        if may_lose_context { "; an additional encryption context, which S3 does not show, is not kept" } else { "" };
+    let reason = format!("it was under {encryption}; now {now} is under the right key and can be read{loss}");
     Verdict::new(Outcome::Repaired, reason)
 }
 
@@ -195,6 +199,13 @@ pub(crate) fn of_plan(plan: &RepairPlan, encryption: &str) -> Verdict {
 /// The verdict on an object under a wrong key that a sweep leaves to S3 Batch Operations.
 pub(crate) fn left_to_job(encryption: &str) -> Verdict {
     Verdict::new(Outcome::Reported, format!("it is under {encryption}, and its repair is left to S3 Batch Operations"))
+}
+
+/// The verdict on an object under a wrong key that a sweep does not repair, because it has repaired as many as the
+/// configuration allows, and that no job can repair.
+pub(crate) fn above_limit(encryption: &str) -> Verdict {
+    let why = "the sweep has repaired as many objects as `confirm_above` allows: raise it to let a sweep repair more";
+    Verdict::new(Outcome::Reported, format!("it is under {encryption}, and {why}"))
 }
 
 /// The verdict if S3 refused the write of a repair.

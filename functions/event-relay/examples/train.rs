@@ -23,7 +23,7 @@ use sekisho_testing::invocation::invocation;
 use serde_json::{Value, json};
 
 const CALL: Duration = Duration::from_millis(30);
-/// The limit for the work after the last report of a wave.
+/// The limit for the work after the last report of a wave.
 const LIMIT: Duration = Duration::from_secs(1);
 const EVENT: &str = include_str!("../../../events/event-relay/branch-created.json");
 const REPORT: &str = include_str!("../../../events/event-relay/order-report.json");
@@ -62,6 +62,8 @@ struct Cost {
     invocations: usize,
     took: Vec<Duration>,
     ledger: BTreeMap<&'static str, usize>,
+    /// The rows of the ledger that were read or written.
+    rows: usize,
     sent: usize,
 }
 
@@ -72,12 +74,13 @@ impl Cost {
         let calls: Vec<String> =
             self.ledger.iter().map(|(call, count)| format!("{:.2} {call}", each(*count))).collect();
         println!(
-            "{what}: {} invocations, median {:.0} ms, longest {:.0} ms; calls for each: {}, {:.2} PutEvents",
+            "{what}: {} invocations, median {:.0} ms, longest {:.0} ms; calls for each: {}, {:.2} PutEvents; {:.1} rows",
             self.invocations,
             self.took[self.took.len() / 2].as_secs_f64() * 1_000.0,
             self.took[self.took.len() - 1].as_secs_f64() * 1_000.0,
             calls.join(", "),
             each(self.sent),
+            each(self.rows),
         );
     }
 }
@@ -90,6 +93,7 @@ async fn measure(relay: &Relay<FakeAccount>, payload: &str, invocation: &Invocat
     for call in relay.world.ledger.calls.take() {
         *cost.ledger.entry(call).or_default() += 1;
     }
+    cost.rows += relay.world.ledger.rows.take();
     cost.sent += relay.world.calls.take().iter().filter(|call| call.starts_with("PutEvents")).count();
 }
 

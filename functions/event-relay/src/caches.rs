@@ -23,11 +23,19 @@ pub(crate) struct Caches {
     read: u64,
     /// The prefixes of the names of repositories that are caches.
     pub(crate) prefixes: BTreeSet<String>,
+    /// When a reconcile last found that a prefix was gone, in epoch milliseconds. What was pulled into a cache until
+    /// then is no change.
+    #[serde(default)]
+    pub(crate) ended: u64,
 }
 
 impl Caches {
-    pub(crate) fn new(prefixes: BTreeSet<String>, now: OffsetDateTime) -> Self {
-        Self { read: epoch_millis(now), prefixes }
+    /// The rules with these prefixes, which were read now. `before` has the rules that were known before.
+    pub(crate) fn new(before: Option<&Self>, prefixes: BTreeSet<String>, now: OffsetDateTime) -> Self {
+        let read = epoch_millis(now);
+        let is_gone = |before: &Self| !before.prefixes.is_subset(&prefixes);
+        let ended = before.map_or(0, |before| if is_gone(before) { read } else { before.ended });
+        Self { read, prefixes, ended }
     }
 
     /// Whether the rules need not be read again.
@@ -42,7 +50,7 @@ impl Caches {
 
     /// A copy that counts as too old, so that the next reconcile reads the rules again.
     pub(crate) fn outdated(&self) -> Self {
-        Self { read: 0, prefixes: self.prefixes.clone() }
+        Self { read: 0, ..self.clone() }
     }
 }
 
@@ -59,11 +67,15 @@ mod tests {
     #[test]
     fn rules_are_recent_for_an_hour_and_say_nothing_about_a_new_repository() {
         let read = datetime!(2026-11-29 12:00 UTC);
-        let caches = Caches::new(["hub".to_owned()].into(), read);
+        let caches = Caches::new(None, ["hub".to_owned()].into(), read);
         assert!(caches.are_recent(read) && caches.are_recent(datetime!(2026-11-29 12:59:59 UTC)));
         assert!(!caches.are_recent(datetime!(2026-11-29 13:00 UTC)));
         assert!(!Caches::default().are_recent(read) && !caches.outdated().are_recent(read));
         assert_eq!(caches.outdated().prefixes, caches.prefixes);
+        let later = read + Duration::from_hours(2);
+        let more = Caches::new(Some(&caches), ["hub".to_owned(), "quay".to_owned()].into(), later);
+        let fewer = Caches::new(Some(&more.outdated()), ["quay".to_owned()].into(), later);
+        assert_eq!([caches.ended, more.ended, fewer.ended], [0, 0, epoch_millis(later)]);
         let covers = |created: OffsetDateTime| {
             caches.cover(&ImageRepository { name: "shop".to_owned(), created: epoch_millis(created) })
         };

@@ -72,6 +72,8 @@ fn globs(route: &Route) -> impl Iterator<Item = (RefKind, &str)> {
 pub(crate) struct Covering<'r> {
     pub(crate) routes: &'r Routes,
     pub(crate) globs: &'r Globs,
+    /// When a rule about caches of other registries last ended, in epoch milliseconds.
+    pub(crate) caches_ended: u64,
     /// Whether an earlier version wrote rows of this repository's references.
     pub(crate) is_upgrade: bool,
 }
@@ -106,7 +108,7 @@ impl RepositoryRow {
         row: Option<&BranchRow>,
         pushed: u64,
     ) -> bool {
-        let Covering { routes, globs, is_upgrade } = covering;
+        let Covering { routes, globs, caches_ended, is_upgrade } = covering;
         if row.is_some_and(|row| row.targets.is_some()) {
             return false;
         }
@@ -122,10 +124,10 @@ impl RepositoryRow {
             globs.since(route, one.glob) <= self.looked_at && self.has_covered(route, source_ref.kind(), one.glob)
         };
         // The first look at a repository that is younger than its route. After it, a glob that covers the repository
-        // anew may have excluded the image when it was pushed.
+        // anew may have excluded the image when it was pushed. No glob routes a cache.
         let is_younger = |(route, one): &(&Route, Coverage<'_>)| {
             let since = globs.since(route, one.glob);
-            self.covered.is_empty() && 0 < since && since < pushed
+            self.covered.is_empty() && 0 < since && since.max(caches_ended) < pushed
         };
         if row.is_some() || covering.iter().any(|one| is_seen(one) || is_younger(one)) {
             return false;
@@ -174,7 +176,7 @@ mod tests {
     }
 
     fn covering<'r>(routes: &'r Routes, globs: &'r Globs, is_upgrade: bool) -> Covering<'r> {
-        Covering { routes, globs, is_upgrade }
+        Covering { routes, globs, caches_ended: 0, is_upgrade }
     }
 
     fn looked(row: &RepositoryRow, routes: &Routes) -> RepositoryRow {
@@ -289,6 +291,9 @@ mod tests {
         let new = RepositoryRow::default();
         assert_eq!([4, 5, 6].map(|pushed| is_baseline(&new, &globs, pushed)), [true, true, false]);
         assert!(is_baseline(&new, &Globs::default(), 6), "nobody knows since when the glob is configured");
+        let after_cache = Covering { caches_ended: 6, ..covering(&routes, &globs, false) };
+        let old = [6, 7].map(|pushed| new.is_baseline(after_cache, &images, &tag, None, pushed));
+        assert_eq!(old, [true, false], "the repository may have been a cache");
         // An exclusion may have ended since the first look.
         let other = RepositoryRow { covered: BTreeSet::from(["v* !v1".to_owned()]), looked_at: 7, ..new };
         assert!(is_baseline(&other, &globs, 6));

@@ -97,12 +97,12 @@ impl Worklist {
         listed: Option<Vec<Listed>>,
         rows: Vec<RowResult>,
         stored: &RepositoryRow,
-        (routes, globs): (&Routes, &Globs),
+        (routes, globs, caches_ended): (&Routes, &Globs, u64),
         now: OffsetDateTime,
     ) -> Self {
         let mut worklist = Self::default();
         let is_upgrade = rows.iter().flatten().any(|row| row.state.targets.is_none());
-        let covering = Covering { routes, globs, is_upgrade };
+        let covering = Covering { routes, globs, caches_ended, is_upgrade };
         let mut rows = worklist.readable(repository, rows);
         let exists = listed.is_some();
         let mut existing: BTreeMap<SourceRef, Listed> =
@@ -349,7 +349,7 @@ mod tests {
         let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
         let branch = |name: &&str| Listed { source_ref: SourceRef::branch(name).unwrap(), head: None, pushed: 0 };
         let branches = branches.iter().map(branch).collect();
-        Worklist::new(&shop(), Some(branches), rows, stored, (&routes, &Globs::default()), NOW)
+        Worklist::new(&shop(), Some(branches), rows, stored, (&routes, &Globs::default(), 0), NOW)
     }
 
     #[test]
@@ -386,7 +386,8 @@ mod tests {
         let refs: Vec<String> = deleted(worklist(&["main"], rows(), &RepositoryRow::default()));
         assert_eq!(refs, ["refs/heads/release/1"]);
         let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
-        let gone = Worklist::new(&shop(), None, rows(), &RepositoryRow::default(), (&routes, &Globs::default()), NOW);
+        let gone =
+            Worklist::new(&shop(), None, rows(), &RepositoryRow::default(), (&routes, &Globs::default(), 0), NOW);
         assert_eq!((tasks(&gone), gone.mistakes.len()), (vec![], 1));
         assert_eq!(deleted(gone), ["refs/heads/release/1"]);
     }
@@ -403,7 +404,7 @@ mod tests {
         let mut reached = BTreeSet::new();
         for tick in 0..50_u32 {
             let now = NOW + time::Duration::minutes(5) * tick;
-            let worklist = Worklist::new(&shop(), Some(vec![]), rows(), &stored, (&routes, &Globs::default()), now);
+            let worklist = Worklist::new(&shop(), Some(vec![]), rows(), &stored, (&routes, &Globs::default(), 0), now);
             let read: BTreeSet<String> =
                 worklist.tasks.iter().map(|one| one.reference.source_ref.to_string()).collect();
             assert_eq!(read.len(), RESTING_TAGS + 2, "the moved tag and the named one are always read");

@@ -30,6 +30,8 @@ pub const PARTITION: &str = "order";
 /// and the lag of CodePipeline's list: when the lease ends by any clock, the invocation has ended too, and the list
 /// shows the execution that it may have started.
 pub const LEASE_TERM: Duration = Duration::from_mins(3);
+/// The beginning of the reason of an order whose target's alarms cannot be read.
+pub(crate) const UNREADABLE_ALARMS: &str = "the alarms cannot be read";
 /// The pause before the first look at an execution whose end may have been missed.
 pub(crate) const FIRST_CHECK: Duration = Duration::from_mins(2);
 /// The longest actor and the longest event id that a row stores, in characters. event-relay copies both from an event,

@@ -57,6 +57,7 @@ pub(crate) fn access(viewer: &Viewer, records: &Records<'_>) -> String {
     let mut live: Vec<&Grant> = records.grants.iter().filter(|grant| is_live(grant, now)).collect();
     live.sort_by_key(|grant| grant.row.end);
     let (later, live): (Vec<&Grant>, Vec<&Grant>) = live.into_iter().partition(|grant| is_scheduled(grant, now));
+    let (sure, unsure): (Vec<&Grant>, Vec<&Grant>) = live.into_iter().partition(|grant| is_sure(grant, now));
     let mut open: Vec<&PendingRow> = records.requests.iter().filter(|row| row.is_open(now)).collect();
     // A review lapses never, so it must not be among what a long list leaves out.
     open.sort_by_key(|row| (row.until.is_some(), row.until, row.asked));
@@ -67,10 +68,13 @@ pub(crate) fn access(viewer: &Viewer, records: &Records<'_>) -> String {
             0 => {}
             count => p.why { (tag(Tone::Odd, "unreadable")) " " (count) " rows of the ledger cannot be read: fix or delete them" }
         }
-        (section(&holders(&live, now), &live, "Nobody has access now.", |grant| has_access(viewer, grant)))
-        (section(&counted("Waits for somebody", &open), &open, "Nothing waits for an approval.", |row| waits(viewer, row, records.access)))
-        @if !later.is_empty() { (section(&counted("Gets access later", &later), &later, "", |grant| scheduled(viewer, grant))) }
-        (section(&counted("Ended today", &ended), &ended, "No access ended today.", |grant| over(viewer, grant)))
+        @if !sure.is_empty() || unsure.is_empty() {
+            (section("Has access now", &sure, "Nobody has access now.", |grant| has_access(viewer, grant)))
+        }
+        @if !unsure.is_empty() { (section("May have access", &unsure, "", |grant| has_access(viewer, grant))) }
+        (section("Waits for somebody", &open, "Nothing waits for an approval.", |row| waits(viewer, row, records.access)))
+        @if !later.is_empty() { (section("Gets access later", &later, "", |grant| scheduled(viewer, grant))) }
+        (section("Ended today", &ended, "No access ended today.", |grant| over(viewer, grant)))
     };
     page(viewer, &body)
 }
@@ -95,31 +99,16 @@ fn ended_today(grant: &Grant, viewer: &Viewer) -> bool {
     is_over && viewer.local(over).date() == now.date()
 }
 
-/// The title of the list of people who have access, or who may have it: a grant or a revoke has not ended, or was cut
-/// off.
-fn holders(live: &[&Grant], now: OffsetDateTime) -> String {
-    let is_sure = |grant: &&&Grant| {
-        let row = &grant.row;
-        row.state == State::Granted && !row.awaits_entry && !is_unfinished(grant, now)
-    };
-    let sure = live.iter().filter(is_sure).count();
-    let perhaps = match live.len() - sure {
-        0 => String::new(),
-        count => format!(", may have access ({count})"),
-    };
-    if live.is_empty() { "Has access now".to_owned() } else { format!("Has access now ({sure}){perhaps}") }
-}
-
-/// The title of a list with the number of its entries.
-fn counted<T>(title: &str, entries: &[T]) -> String {
-    if entries.is_empty() { title.to_owned() } else { format!("{title} ({})", entries.len()) }
+/// Whether there certainly is access. There may be access if a grant or a revoke has not ended, or was cut off.
+fn is_sure(grant: &Grant, now: OffsetDateTime) -> bool {
+    grant.row.state == State::Granted && !grant.row.awaits_entry && !is_unfinished(grant, now)
 }
 
 /// A list with its title, or a sentence if it is empty.
 fn section<T>(title: &str, entries: &[T], empty: &str, entry: impl Fn(&T) -> Markup) -> Markup {
     html! {
         section.card {
-            h2 { (title) }
+            h2 { (title) @if !entries.is_empty() { " (" (entries.len()) ")" } }
             @if entries.is_empty() { (note(empty)) }
             ul.cols { @for one in entries.iter().take(MOST_SHOWN) { li.col { (entry(one)) } } }
             @if entries.len() > MOST_SHOWN { p.muted { "… and " (entries.len() - MOST_SHOWN) " more" } }

@@ -13,7 +13,7 @@ use crate::repository::PATHS;
 use crate::{developer, publisher};
 
 /// The optional parts of a configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Features(u16);
 
 /// The second place also runs the pipeline `all`: a target that joins a route or leaves it.

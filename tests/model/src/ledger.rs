@@ -50,6 +50,7 @@ impl Ledger {
         let row: Option<Row<TargetRow>> = self.memory().read(key).await?;
         let mut placed = self.cloud.placed.borrow_mut();
         if let Some(order) = row.and_then(|row| row.state.order) {
+            witness::see_row(&self.cloud, &order);
             let last = placed.iter().rfind(|placing| placing.key == *key).map(|placing| &placing.order);
             if last.is_none_or(|last| last.number != order.number || last.change != order.change) {
                 let is_after_loss = self.cloud.is_ledger_lost.get();

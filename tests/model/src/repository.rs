@@ -124,7 +124,8 @@ impl Repository {
         let mut tree = before.and_then(|before| trees.get(before).cloned()).unwrap_or_default();
         let number = trees.len() as u64 + 1;
         tree.insert(path, number);
-        let id = format!("{}{number:039x}", self.index);
+        // People see only the first digits of a commit, so these must differ between commits.
+        let id = format!("{}{number:07x}{number:032x}", self.index);
         let commit: Revision = id.parse().unwrap_or_else(|error| unreachable!("{error}"));
         trees.insert(commit.clone(), tree);
         commit

@@ -4,7 +4,9 @@
 //! commit. Other alarms ring for no such reason, are edited or deleted, or have no data. Functions are dead for hours,
 //! and people send requests at any time.
 
+mod answer;
 pub(crate) mod configuration;
+mod entry;
 pub(crate) mod pair;
 pub(crate) mod people;
 pub(crate) mod settle;
@@ -85,7 +87,8 @@ impl TrainHistory {
             cloud.places[pair::PLACE].cloudwatch.create(&alarm(PAIR), created);
         }
         let waves = (!is_edited).then(|| waves(features));
-        *cloud.train.borrow_mut() = Some(Witness { waves, pair: PairWitness::new(&cloud), ..Witness::default() });
+        let pair = PairWitness::new(&cloud);
+        *cloud.train.borrow_mut() = Some(Witness { waves, features, pair, ..Witness::default() });
         let deployment = Deployment::new(&cloud, features, routes);
         Self {
             history: History::begin(seed, cloud, deployment),
@@ -242,8 +245,8 @@ impl TrainHistory {
 
     /// How long after its deployment a commit or image makes the alarm of a pipeline ring.
     fn fault(&self, revision: &Revision, pipeline: &str) -> Option<Duration> {
-        // The first digit of a commit is the index of its repository.
-        let number = u64::from_str_radix(&revision.digits()[1..], 16).unwrap_or_default();
+        // The digits of a commit begin with the index of its repository and a copy of its number.
+        let number = u64::from_str_radix(&revision.digits()[8..], 16).unwrap_or_default();
         let (good_from, salt) =
             if revision.is_digest() { (self.good_images_from, 1 << 32) } else { (self.good_from, 0) };
         let mut dice = fastrand::Rng::with_seed(self.seed.wrapping_mul(0x9E37_79B9).wrapping_add(number + salt));

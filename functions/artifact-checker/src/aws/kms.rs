@@ -54,7 +54,7 @@ impl<'c> Keys<'c> {
         Ok(self.described(name).await?.is_aws_managed)
     }
 
-    /// Whether the key with this ARN, alias or id is going to stop working.
+    /// Whether the key with this ARN, alias or id works, and for how long.
     pub(crate) async fn life(&self, name: &str) -> Result<KeyLife, ServiceError> {
         Ok(self.described(name).await?.life)
     }
@@ -96,5 +96,9 @@ fn life(key: &KeyMetadata) -> KeyLife {
     if let Some(at) = key.deletion_date.as_ref().and_then(time) {
         return KeyLife::DeletedAt(at);
     }
-    key.valid_to.as_ref().and_then(time).map_or(KeyLife::Works, KeyLife::Expires)
+    match key.key_state {
+        Some(KeyState::Disabled) => KeyLife::Disabled,
+        Some(KeyState::PendingImport) => KeyLife::WithoutMaterial,
+        _ => key.valid_to.as_ref().and_then(time).map_or(KeyLife::Works, KeyLife::Expires),
+    }
 }

@@ -1,5 +1,5 @@
-//! Counts the objects that a sweep puts under the right key in place. A sweep that has repaired as many as the
-//! configuration allows leaves the others to S3 Batch Operations.
+//! Counts the objects that a sweep repairs. A sweep that has repaired as many as the configuration allows leaves the
+//! others to S3 Batch Operations or, if no job can repair them, reports them.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::batch::BatchRow;
-use crate::repair::RepairRule;
+use crate::repair::{RepairRule, Step};
 use crate::request::SweepRequest;
 use crate::run::Run;
 use crate::sweep_row::SweepRow;
@@ -35,11 +35,13 @@ struct BudgetRow {
     expires: u64,
 }
 
-/// How many objects a sweep may put under the right key in place.
+/// How many objects a sweep may repair.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     /// `None` means no limit.
     limit: Option<u64>,
+    /// Whether another repair is open, whose jobs may put the same objects under the right key in place.
+    is_other_open: Cell<bool>,
     /// The repairs of the sweep as far as the ledger had them at the last look.
     shared: Cell<u64>,
     /// The repairs of this invocation that the ledger does not have.
@@ -77,7 +79,7 @@ impl Budget {
         Self { limit: Some(limit), shared: Cell::new(shared), ..Self::default() }
     }
 
-    /// The budget of a sweep. While a repair of the bucket is left to S3 Batch Operations, a sweep repairs nothing in
+    /// The budget of a sweep. While a repair of the bucket is left to S3 Batch Operations, a sweep changes no key in
     /// place, so that nothing is repaired twice.
     pub(crate) async fn of<L: Store>(
         run: &Run<'_, L>,
@@ -85,29 +87,39 @@ impl Budget {
         rule: &RepairRule,
         sweep: &SweepRow,
     ) -> Result<Self, Error> {
-        let Some(limit) = run.settings.repairs_in_place(request, rule) else { return Ok(Self::default()) };
-        let keys = (BatchRow::key(&request.bucket), key(request));
-        let (batch, counted) = try_join!(run.ledger.read::<BatchRow>(&keys.0), run.ledger.read::<BudgetRow>(&keys.1))?;
-        let is_left = batch.is_some_and(|row| row.state.is_open() && row.state.sweep != sweep.sweep);
+        let Some(limit) = run.settings.most_repairs(request, rule) else { return Ok(Self::default()) };
+        let key = key(request);
+        let (is_other_open, counted) =
+            try_join!(is_other_open(run, request, &sweep.sweep), run.ledger.read::<BudgetRow>(&key))?;
         let repaired = counted.filter(|row| row.state.sweep == sweep.sweep).map_or(0, |row| row.state.repaired);
-        Ok(Self::new(if is_left { 0 } else { limit }, repaired))
+        let budget = Self::new(limit, repaired);
+        budget.is_other_open.set(is_other_open);
+        Ok(budget)
     }
 
-    /// The right to repair one more object. `None` if the object is left to S3 Batch Operations.
-    pub(crate) fn take(&self) -> Option<Permit<'_>> {
+    /// The right to repair one more object with this step. `None` if the sweep does not repair it.
+    pub(crate) fn take(&self, step: Step) -> Option<Permit<'_>> {
         let taken = self.shared.get() + self.own.get() + self.running.get();
-        if self.limit.is_some_and(|limit| taken >= limit) {
+        let is_kept_for_job = step == Step::Update && self.is_other_open.get();
+        if is_kept_for_job || self.limit.is_some_and(|limit| taken >= limit) {
             return None;
         }
         self.running.set(self.running.get() + 1);
         Some(Permit { budget: self, is_used: false })
     }
 
-    /// Adds this invocation's repairs to those of the sweep, and learns of those of the other invocations. After an
-    /// error, this invocation goes on with what it knows.
+    /// Adds this invocation's repairs to those of the sweep, and learns of those of the other invocations, and whether
+    /// another repair is open. After an error, this invocation goes on with what it knows.
     pub(crate) async fn share<L: Store>(&self, run: &Run<'_, L>, request: &SweepRequest, sweep: &str) {
+        if self.limit.is_none() {
+            return;
+        }
+        match is_other_open(run, request, sweep).await {
+            Ok(is_other_open) => self.is_other_open.set(is_other_open),
+            Err(error) => warn!(error = chain(&error), "it is looked up later whether a repair is open"),
+        }
         let own = self.own.get();
-        if self.limit.is_none() || own == 0 {
+        if own == 0 {
             return;
         }
         match self.add(run, request, sweep, own).await {
@@ -146,6 +158,12 @@ impl Budget {
     }
 }
 
+/// Whether a repair of the bucket is open that another sweep has left.
+async fn is_other_open<L: Store>(run: &Run<'_, L>, request: &SweepRequest, sweep: &str) -> Result<bool, Error> {
+    let batch = run.ledger.read::<BatchRow>(&BatchRow::key(&request.bucket)).await?;
+    Ok(batch.is_some_and(|row| row.state.is_open() && row.state.sweep != sweep))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,13 +171,21 @@ mod tests {
     #[test]
     fn a_repair_that_was_not_made_leaves_its_place_to_another_one() {
         let budget = Budget::new(3, 1);
-        let (first, second) = (budget.take().unwrap(), budget.take().unwrap());
-        assert!(budget.take().is_none());
+        let take = || budget.take(Step::Update);
+        let (first, second) = (take().unwrap(), budget.take(Step::Copy).unwrap());
+        assert!(take().is_none());
         drop(first);
         second.used();
-        budget.take().unwrap().used();
-        assert!(budget.take().is_none());
-        assert!(Budget::new(0, 0).take().is_none());
-        assert!(Budget::default().take().is_some());
+        take().unwrap().used();
+        assert!(take().is_none() && budget.take(Step::Copy).is_none());
+        assert!(Budget::new(0, 0).take(Step::Update).is_none());
+        assert!(Budget::default().take(Step::Update).is_some());
+    }
+
+    #[test]
+    fn while_another_repair_is_open_objects_are_only_copied() {
+        let budget = Budget::new(3, 0);
+        budget.is_other_open.set(true);
+        assert!(budget.take(Step::Update).is_none() && budget.take(Step::Copy).is_some());
     }
 }

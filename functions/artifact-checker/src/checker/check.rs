@@ -58,7 +58,7 @@ pub(crate) struct CheckMode {
     pub(crate) wait_until: OffsetDateTime,
     /// The most requests per second.
     pub(crate) rates: Rates,
-    /// How many objects may be put under the right key in place.
+    /// How many objects may be repaired.
     pub(crate) budget: Budget,
 }
 
@@ -176,24 +176,21 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
             };
             let plan = self.repairer.plan(&facts, request.is_latest, false);
             let planned_requests = planned_requests(&plan, &facts);
-            if self.mode.dry_run || !matches!(plan, RepairPlan::Step(_)) {
-                let verdict = verdict::of_plan(&plan, &facts.encryption.text());
-                return Ok(self.checked(Conclusion { planned_requests, ..conclusion(verdict, false) }));
-            }
-            // A copy is not counted.
-            let is_update = plan == RepairPlan::Step(Step::Update);
-            let permit = if is_update { self.mode.budget.take() } else { None };
-            if permit.is_none() && is_update {
-                let left_to_job = Some(Box::pin(inspector.bucket_key(object, &facts)).await?.unwrap_or(false));
-                let verdict = verdict::left_to_job(&facts.encryption.text());
+            let step = match plan {
+                RepairPlan::Step(step) if !self.mode.dry_run => step,
+                _ => {
+                    let verdict = verdict::of_plan(&plan, &facts.encryption.text());
+                    return Ok(self.checked(Conclusion { planned_requests, ..conclusion(verdict, false) }));
+                }
+            };
+            let Some(permit) = self.mode.budget.take(step) else {
+                let (verdict, left_to_job) = self.above_limit(object, &facts, step).await?;
                 return Ok(self.checked(Conclusion { left_to_job, ..conclusion(verdict, false) }));
-            }
-            if let Some(Repaired { object, verdict, was_read }) =
-                Box::pin(self.turns.take(&object.key, self.repair(object))).await?
+            };
+            let repair = self.repair(object, step.requests(facts.size));
+            if let Some(Repaired { object, verdict, was_read }) = Box::pin(self.turns.take(&object.key, repair)).await?
             {
-                if let Some(permit) = permit
-                    && verdict.outcome == Outcome::Repaired
-                {
+                if verdict.outcome == Outcome::Repaired {
                     permit.used();
                 }
                 return Ok(self.checked(Conclusion { object, planned_requests, ..conclusion(verdict, was_read) }));
@@ -208,10 +205,28 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Ok(self.repairer.inspector.prove(object, facts).await?)
     }
 
-    /// Repairs an object under a claim. If another invocation has the claim, this function returns `None` after a
-    /// pause, so that the caller tries again.
-    async fn repair(&self, object: &ObjectId) -> Result<Option<Repaired>, CheckError> {
+    /// The verdict on an object that the sweep does not repair, and whether a job has to enable the S3 Bucket Key.
+    /// `None` if no job can repair the object: a job copies nothing, and its role may change only the deployed bucket.
+    async fn above_limit(
+        &self,
+        object: &ObjectId,
+        facts: &ObjectFacts,
+        step: Step,
+    ) -> Result<(Verdict, Option<bool>), CheckError> {
+        let inspector = &self.repairer.inspector;
+        let encryption = facts.encryption.text();
+        if step != Step::Update || object.bucket != inspector.own_bucket {
+            return Ok((verdict::above_limit(&encryption), None));
+        }
+        let bucket_key = Box::pin(inspector.bucket_key(object, facts)).await?;
+        Ok((verdict::left_to_job(&encryption), Some(bucket_key.unwrap_or(false))))
+    }
+
+    /// Repairs an object under a claim with about these requests. If another invocation has the claim, this function
+    /// returns `None` after a pause, so that the caller tries again.
+    async fn repair(&self, object: &ObjectId, requests: RequestCount) -> Result<Option<Repaired>, CheckError> {
         let Repairer { ledger, clock, .. } = self.repairer;
+        self.limits.s3.pass(u32::try_from(requests.reads).unwrap_or(u32::MAX)).await;
         self.limits.kms.pass(KMS_REQUESTS_OF_A_REPAIR).await;
         match take(ledger, object, &self.mode.holder, clock()).await? {
             Take::Taken(mut claim) => {

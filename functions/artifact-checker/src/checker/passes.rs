@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::key::KeyArn;
+use crate::outcome::Outcome;
 use crate::request::SweepMode;
 use crate::run::Run;
 use crate::sweep_row::SweepRow;
@@ -45,6 +46,35 @@ struct Basis {
     last: i64,
     /// The right key of these sweeps.
     right_key: String,
+}
+
+/// What a pass leaves to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    /// The pass decided about every latest version, and each finding has a row or is in a manifest.
+    Nothing,
+    /// The pass did not look at every latest version, and recorded what it found.
+    OtherObjects,
+    /// The pass found an object wrong or could not look at it, and neither a row nor a manifest has the object.
+    Unrecorded,
+}
+
+impl Leaves {
+    /// What a sweep that is done leaves. `is_adopted` says whether a repair has the objects that the sweep has left.
+    pub(crate) fn of(sweep: &SweepRow, right_key: &KeyArn, is_adopted: bool) -> Self {
+        let SweepRow { totals, ranges, .. } = sweep;
+        let is_recorded = totals.untracked == 0 && (totals.left == 0 || is_adopted);
+        let is_whole = sweep.is_under(right_key)
+            && ranges.unchecked == 0
+            && !sweep.listing_refused
+            && !totals.outcomes.contains_key(&Outcome::Ignored);
+        match (sweep.mode() == SweepMode::ORDINARY, is_recorded, is_whole) {
+            (true, true, true) => Self::Nothing,
+            // A sweep of all versions is no basis of other sweeps, so its gaps are not theirs.
+            (false, true, _) => Self::OtherObjects,
+            _ => Self::Unrecorded,
+        }
+    }
 }
 
 /// What the ledger says about the earlier passes over a bucket.
@@ -107,14 +137,13 @@ impl Passes {
     }
 
     /// Records that a pass has ended. `was_sent` says whether people got the notice; if they did not, a summary is due.
-    /// `leaves_nothing` says that the pass decided about every object, and that each finding has a row.
     pub(crate) async fn end<L: Store>(
         self,
         run: &Run<'_, L>,
         pass: &SweepRow,
         right_key: &KeyArn,
         was_sent: bool,
-        leaves_nothing: bool,
+        leaves: Leaves,
     ) -> Result<(), Error> {
         let mut row = self.row.clone();
         if pass.complete && pass.mode() == SweepMode::ORDINARY && !pass.listing_refused {
@@ -125,13 +154,21 @@ impl Passes {
         } else if self.is_first() || self.is_summary_due(run.now()) {
             row.summary_due = (run.now() + WEEK).unix_timestamp();
         }
-        if leaves_nothing && let Some(began) = parse_seconds(&pass.started) {
+        if leaves == Leaves::Nothing
+            && let Some(began) = parse_seconds(&pass.started)
+        {
             let last = began.unix_timestamp();
             let complete = match (&row.basis, pass.since) {
-                (Some(basis), Some(_)) => basis.complete,
-                _ => last,
+                (_, None) => Some(last),
+                (Some(basis), Some(_)) => Some(basis.complete),
+                // While this incremental sweep ran, a repair that left something required a complete one.
+                (None, Some(_)) => None,
             };
-            row.basis = Some(Basis { complete, last, right_key: right_key.to_string() });
+            row.basis = complete.map(|complete| Basis { complete, last, right_key: right_key.to_string() });
+        } else if leaves == Leaves::Unrecorded && pass.since.is_none() {
+            // An incremental sweep leaves out old objects without a finding, such as one that this pass found wrong and
+            // did not record.
+            row.basis = None;
         }
         match run.ledger.write(&self.key, &row, self.revision, run.request_id()).await {
             Ok(_) | Err(Error::Changed(_)) => Ok(()),

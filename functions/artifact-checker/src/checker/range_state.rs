@@ -1,5 +1,6 @@
 //! Divides and closes the ranges of a sweep, and sends their messages.
 
+use std::collections::BTreeSet;
 use std::iter::once;
 use std::time::Duration;
 
@@ -14,11 +15,13 @@ use crate::error::SweepError;
 use crate::request::{SweepMode, SweepRequest};
 use crate::run::Run;
 use crate::sweep_ranges::MOST_RANGES;
-use crate::sweep_row::SweepRow;
+use crate::sweep_row::{SweepRow, shortened};
 
 /// After so many ranges that could not be checked, the fault does not lie in single objects, so each further range is
 /// set aside as a whole.
 const MOST_SKIPPED: u64 = 10;
+/// The most objects that the name of an unchecked part has.
+const MOST_NAMED: usize = 10;
 
 /// Sends a request to the function's queue.
 pub(crate) async fn send<L>(run: &Run<'_, L>, request: &SweepRequest, delay: Duration) -> Result<(), ServiceError> {
@@ -71,13 +74,33 @@ async fn send_to<L: Store>(
     Ok(())
 }
 
-/// Whether there are ranges of another sweep of the request's bucket, which is under way at the same rates.
-pub(crate) async fn has_other_ranges<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<bool, Error> {
-    let modes = once(SweepMode::ORDINARY).chain(SweepMode::OTHERS).filter(|mode| *mode != request.mode());
-    let keys: Vec<_> = modes.map(|mode| SweepRow::key(&request.bucket, mode)).collect();
+/// Whether another sweep of the request's bucket is under way, whose requests S3 counts together with those of this one.
+pub(crate) async fn has_other_sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<bool, Error> {
+    is_swept(run, request, once(request.bucket.as_str())).await
+}
+
+/// Whether another sweep is under way in any bucket whose objects this function may repair, so that KMS counts the
+/// requests of both sweeps together.
+pub(crate) async fn has_any_other_sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<bool, Error> {
+    let configured = run.settings.artifacts.buckets.keys().map(String::as_str);
+    let buckets: BTreeSet<&str> = configured.chain([request.bucket.as_str(), run.settings.bucket.as_str()]).collect();
+    is_swept(run, request, buckets.into_iter()).await
+}
+
+/// Whether a sweep other than the request's is under way in one of the buckets: it has ranges, or its first invocation
+/// runs.
+async fn is_swept<'b, L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    buckets: impl Iterator<Item = &'b str>,
+) -> Result<bool, Error> {
+    let modes = || once(SweepMode::ORDINARY).chain(SweepMode::OTHERS);
+    let own = SweepRow::key(&request.bucket, request.mode());
+    let keys = buckets.flat_map(|bucket| modes().map(move |mode| SweepRow::key(bucket, mode)));
+    let keys: Vec<_> = keys.filter(|key| *key != own).collect();
     let rows = run.ledger.read_many::<SweepRow>(&keys).await?;
-    let mut rows = rows.into_iter().filter_map(Result::ok).flatten();
-    Ok(rows.any(|row| !row.state.complete && !row.state.ranges.is_empty()))
+    let mut rows = rows.into_iter().filter_map(Result::ok).flatten().map(|row| row.state);
+    Ok(rows.any(|row| !row.complete && (!row.ranges.is_empty() || row.is_held(run.now()))))
 }
 
 /// Divides what is left of the request's range after a key, if there are fewer ranges than invocations that may work on
@@ -136,9 +159,9 @@ pub(crate) async fn close<L: Store>(
     .await
 }
 
-/// Sets a range aside for this reason, up to `at` if there is a key: the rest becomes a new range. What was checked of
-/// the range counts. Returns the part that is set aside, in words, and whether no range is left; `None` if the range
-/// was closed before.
+/// Sets a range aside for this reason, up to `at` if there is a key: the rest becomes a new range, which gets the
+/// objects whose checks take long. What was checked of the range counts. Returns the part that is set aside, in words,
+/// and whether no range is left; `None` if the range was closed before.
 pub(crate) async fn set_aside<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
@@ -151,10 +174,21 @@ pub(crate) async fn set_aside<L: Store>(
         let end = sweep.ranges.end(number)?.map(str::to_owned);
         // An invocation that died may have divided the range before this key.
         let at = at.filter(|at| sweep.ranges.unchecked < MOST_SKIPPED && end.as_deref().is_none_or(|end| *at < end));
-        let rest = at.and_then(|at| sweep.divide(number, at));
+        let mut rest = at.and_then(|at| sweep.divide(number, at));
         let part = range.part(at.or(end.as_deref()));
         sweep.close_range(number, range.totals.clone());
-        sweep.ranges.add_unchecked(format!("{part} ({why})"));
+        // If the whole range is listed, only objects are left whose checks take long.
+        if !range.listed {
+            sweep.ranges.add_unchecked(format!("{part} ({why})"));
+        }
+        let left = range.leave_slow(rest.as_mut());
+        if !left.is_empty() {
+            let keys: Vec<String> = left.iter().take(MOST_NAMED).map(|key| shortened(key)).collect();
+            let more = left.len().saturating_sub(MOST_NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let what = if left.len() == 1 { "the object" } else { "objects whose checks take long:" };
+            sweep.ranges.add_unchecked(format!("{what} {}{more} ({why})", keys.join(", ")));
+        }
         Some(((part, sweep.ranges.is_empty(), rest.as_ref().map(SweepRow::range_number)), rest))
     });
     let Some((part, is_last, rest)) = changed.await? else { return Ok(None) };

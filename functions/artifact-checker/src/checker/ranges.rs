@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::answer::Answer;
 use crate::checker::bucket::stores_for_rest;
 use crate::checker::passes::Passes;
-use crate::checker::range_state::{close, end_of_next_page, has_other_ranges, resume_untouched, send, set_aside};
+use crate::checker::range_state::{close, end_of_next_page, has_other_sweep, resume_untouched, send, set_aside};
 use crate::checker::sweep::{Preparation, Prepared, prepare, requested, send_delayed};
 use crate::checker::sweep_state::{TakeRange, TakenSweep, take_range};
 use crate::checker::tracker::Tracker;
@@ -43,12 +43,20 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
             return skip(run, request, &taken.row, "each attempt to check them was ended by Lambda").await;
         }
         TakeRange::AllChecked => return end_sweep(run, request, Answer::default()).await,
+        TakeRange::SetAside => {
+            // The invocation that has set it aside may have died before it sent the message of the rest.
+            resume_untouched(run, request).await?;
+            return ignore(run, request, "the range is set aside").await;
+        }
         TakeRange::Refused(why) => return ignore(run, request, &why).await,
     };
     let attempt = match Box::pin(attempt(run, request, &mut taken)).await {
         Ok(attempt) => attempt,
         Err(error) if error.is_changed() => {
-            return ignore(run, request, "another invocation has taken over the range").await;
+            // If many invocations divide ranges at the same time, the write of the sweep's row may have failed, and
+            // nobody has the range. Otherwise, the message does nothing.
+            send(run, request, PAUSE).await?;
+            return ignore(run, request, "another invocation has taken over the range, or it is continued later").await;
         }
         Err(error) => return fail(run, request, taken, &error).await,
     };
@@ -81,7 +89,7 @@ async fn attempt<L: Store>(run: &Run<'_, L>, request: &SweepRequest, taken: &mut
     // Each partition that the configuration names belongs to one range of a sweep, which takes half of its rate. Without
     // names, and beside another sweep, the ranges share half of the rate of one partition.
     let is_named = !run.settings.artifacts.partitions(&request.bucket).is_empty();
-    let rates = if is_named && !has_other_ranges(run, request).await? {
+    let rates = if is_named && !has_other_sweep(run, request).await? {
         Rates { s3: run.settings.rates.s3, ..shared }
     } else {
         shared
@@ -149,7 +157,7 @@ async fn skip<L: Store>(
     range: &SweepRow,
     why: &str,
 ) -> Result<Answer, Error> {
-    let at = end_of_next_page(run, request, range).await;
+    let at = if range.listed { None } else { end_of_next_page(run, request, range).await };
     give_up(run, request, range, at.as_deref(), why).await
 }
 

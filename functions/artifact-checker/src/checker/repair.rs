@@ -68,7 +68,8 @@ impl<L: Store> Repairer<'_, L> {
     pub(crate) async fn repair(&self, object: &ObjectId, claim: &mut Claim) -> Result<Repaired, CheckError> {
         let mut object = object.clone();
         let mut update_refused = false;
-        let mut was_copied = false;
+        // The encryption of the version that was copied.
+        let mut copied = None;
         // The object's encryption before the first write, in words.
         let mut encryption_before: Option<String> = None;
         for _ in 0..ROUNDS {
@@ -77,7 +78,7 @@ impl<L: Store> Repairer<'_, L> {
                 Look::Right(facts) => match self.inspector.prove(&object, &facts).await? {
                     Proof::Read => {
                         let compliant = verdict::compliant_and_read;
-                        let repaired = |before: String| verdict::repaired(&before, was_copied);
+                        let repaired = |before: String| verdict::repaired(&before, copied.as_ref());
                         let verdict = encryption_before.map_or_else(compliant, repaired);
                         return Ok(Repaired { object, verdict, was_read: true });
                     }
@@ -100,7 +101,7 @@ impl<L: Store> Repairer<'_, L> {
                 None => return Ok(unread(object, verdict::not_converging(&encryption))),
                 Some(WriteResult::Written(version)) => {
                     encryption_before.get_or_insert(encryption);
-                    was_copied |= !is_update;
+                    copied = copied.or_else(|| Some(facts.encryption).filter(|_| !is_update));
                     object.version = version;
                 }
                 Some(WriteResult::ObjectChanged) if is_update => {}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
-use sekisho_lambda::telemetry;
+use sekisho_lambda::{ServiceError, telemetry};
 use sekisho_ledger::{Error as LedgerError, Store};
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
@@ -26,8 +26,10 @@ use crate::verdict::in_words;
 /// How long the check for an event waits for the end of an action that reads the artifact. An action that cannot read
 /// its input fails within this time, unless a build waits for a machine.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(2);
-/// The pause between two looks at the actions.
+/// The pause between two looks at the actions, and before a throttled call is repeated.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How often a throttled retry is tried even if there is no time to wait. The SDK does not repeat this call.
+const ATTEMPTS: u32 = 3;
 const IN_PROGRESS: &str = "InProgress";
 const FAILED: &str = "Failed";
 
@@ -103,7 +105,16 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         if !self.run.settings.artifacts.retry_stage || repaired.outcome != Outcome::Repaired {
             return (repaired, None);
         }
-        match Box::pin(self.retry(key, old_key, wait_until)).await {
+        // The object is compliant now, so no later check of it would retry the stage.
+        let retry = loop {
+            match Box::pin(self.retry(key, old_key, wait_until)).await {
+                Err(CheckError::Service(error)) if !error.is_refused() && self.run.now() < wait_until => {
+                    sleep(PAUSE).await;
+                }
+                retry => break retry,
+            }
+        };
+        match retry {
             Ok(Retry::NotNeeded) => (repaired, None),
             Ok(Retry::NotRetried(why)) => (repaired.about("not_retried", why), None),
             Err(error) => (repaired.about("not_retried", chain(&error)), None),
@@ -119,7 +130,11 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         let read = || async { self.read_runs().await.map_err(|error| chain(&error)) };
         let mut runs = match self.runs.get_or_init(read).await {
             Ok(runs) => runs,
-            Err(why) => return Ok(Retry::NotRetried(why.clone())),
+            Err(why) if self.run.now() >= wait_until => return Ok(Retry::NotRetried(why.clone())),
+            Err(_) => {
+                fresh = self.read_runs().await?;
+                &fresh
+            }
         };
         let (failed, execution) = loop {
             match stage_retry::reading(runs, key) {
@@ -169,7 +184,7 @@ impl<'a, L: Store> StageRetrier<'a, L> {
                 return Ok(Retry::NotRetried(format!("another input is not repaired yet: {input}")));
             }
         }
-        self.retry_once(run, key).await
+        self.retry_once(run, key, wait_until).await
     }
 
     /// Whether the latest version of an artifact is under the right key.
@@ -184,7 +199,12 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         Ok(matches!(status, KeyStatus::Usable(key) if key == *self.right_key))
     }
 
-    async fn retry_once(&self, run: &ActionRun, artifact: &str) -> Result<Retry, CheckError> {
+    async fn retry_once(
+        &self,
+        run: &ActionRun,
+        artifact: &str,
+        wait_until: OffsetDateTime,
+    ) -> Result<Retry, CheckError> {
         let Run { ledger, .. } = *self.run;
         let key = StageRetryRow::key(run);
         let once = || Ok(Retry::NotRetried("the stage was retried before, and is retried only once".to_owned()));
@@ -201,9 +221,18 @@ impl<'a, L: Store> StageRetrier<'a, L> {
             Err(LedgerError::Changed(_)) => return once(),
             Err(error) => return Err(error.into()),
         };
-        let retried = executions::retry_stage(&self.run.clients.codepipeline_calls, run).await;
+        let mut attempts = 1;
+        let retried = loop {
+            match executions::retry_stage(&self.run.clients.stage_retries, run).await {
+                Err(error) if is_throttled(&error) && (attempts < ATTEMPTS || self.run.now() < wait_until) => {
+                    attempts += 1;
+                    sleep(PAUSE).await;
+                }
+                retried => break retried,
+            }
+        };
         if let Err(error) = &retried
-            && (error.is_refused() || error.is_throttled())
+            && (error.is_refused() || is_throttled(error))
         {
             ledger.write(&key, &row.refused(), Some(revision), self.run.request_id()).await?;
         }
@@ -212,7 +241,11 @@ impl<'a, L: Store> StageRetrier<'a, L> {
             Err(error) if error.is_refused() => {
                 Ok(Retry::NotRetried(format!("CodePipeline does not retry the stage: {}", in_words(&error))))
             }
-            Err(error) => Err(error.into()),
+            Err(error) if is_throttled(&error) => Err(error.into()),
+            Err(error) => {
+                let why = in_words(&error);
+                Ok(Retry::NotRetried(format!("it is unknown whether CodePipeline retries the stage: {why}")))
+            }
         }
     }
 
@@ -266,6 +299,11 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         let latest = executions::latest(&self.run.clients.codepipeline_calls, &run.pipeline).await?;
         Ok(latest.as_ref() == Some(&run.execution))
     }
+}
+
+/// Whether CodePipeline throttled a call, and therefore did nothing. An answer without a code does not prove this.
+fn is_throttled(error: &ServiceError) -> bool {
+    error.is_throttled() && error.code().is_some()
 }
 
 fn decision(run: &ActionRun, bucket: &str, key: &str, old_key: &str) -> Decision<Outcome> {

@@ -20,8 +20,8 @@ use crate::checker::bucket::{artifact_stores, assess_key, closed_finding, stores
 use crate::checker::budget::Budget;
 use crate::checker::check::{CheckMode, ObjectChecker};
 use crate::checker::notices;
-use crate::checker::passes::Passes;
-use crate::checker::range_state::{has_other_ranges, resume};
+use crate::checker::passes::{Leaves, Passes};
+use crate::checker::range_state::{has_any_other_sweep, resume};
 use crate::checker::reader::Reader;
 use crate::checker::retry::StageRetrier;
 use crate::checker::sweep_check::SweepChecker;
@@ -197,14 +197,16 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
             }
             walked => walked?,
         };
-    let report = SweepReport::new(request, &taken.row, run.settings);
+    let mut report = SweepReport::new(request, &taken.row, run.settings);
     let mut findings = preparation.findings;
     findings.extend(unchecked_finding(bucket, &taken.row));
     let mut is_adopted = false;
     if report.complete {
+        findings.extend(untracked_finding(bucket, &taken.row));
         let after = batch::after_sweep(run, request, &taken.row).await?;
         findings.extend(after.finding);
         is_adopted = after.is_adopted;
+        report.is_left_to_nobody = report.left > 0 && !is_adopted;
     }
     let mut changes = changes_of(&taken.row.totals, report.list.clone());
     let Some(tracker) = tracker else {
@@ -223,8 +225,7 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     }
     tracker.flush().await;
     let answer = finish_pass(run, request, report, changes, &tracker, &passes).await?;
-    let leaves_nothing = leaves_nothing(&taken.row, right_key, is_adopted);
-    passes.end(run, &taken.row, right_key, answer.1, leaves_nothing).await?;
+    passes.end(run, &taken.row, right_key, answer.1, Leaves::of(&taken.row, right_key, is_adopted)).await?;
     taken.release(run.ledger, run.now()).await?;
     Ok(answer.0)
 }
@@ -244,8 +245,8 @@ async fn walk<'a, L: Store>(
     } else {
         Some(Tracker::load(run, &request.bucket, &taken.row, is_first_pass).await?)
     };
-    let rates = if has_other_ranges(run, request).await? {
-        // The ranges of the other sweep use the rates, so all but the first page is left to the queue.
+    let rates = if has_any_other_sweep(run, request).await? {
+        // The other sweep uses the rates, so all but the first page is left to the queue.
         taken.row.leave_rest();
         run.settings.rates.share(run.settings.concurrency)
     } else {
@@ -284,6 +285,17 @@ fn unchecked_finding(bucket: &str, row: &SweepRow) -> Option<Decision<Outcome>> 
     (row.complete && ranges.unchecked > 0).then_some(finding)
 }
 
+/// The finding that the ledger does not have all findings of the sweep.
+fn untracked_finding(bucket: &str, row: &SweepRow) -> Option<Decision<Outcome>> {
+    let reason = format!(
+        "the ledger has no rows of {} findings about objects, and nobody may have got a notice about them: see the list \
+         of all findings of the sweep",
+        row.totals.untracked
+    );
+    let finding = Decision::new(Outcome::Reported, reason).about("bucket", bucket).about("problem", "not-tracked");
+    (row.totals.untracked > 0).then_some(finding)
+}
+
 fn changes_of(totals: &SweepTotals, list: Option<String>) -> Changes {
     Changes {
         found: totals.findings(),
@@ -292,18 +304,6 @@ fn changes_of(totals: &SweepTotals, list: Option<String>) -> Changes {
         more_resolved: totals.more_resolved,
         list,
     }
-}
-
-/// Whether a sweep decided about every object under one right key, and each finding has a row or is in a manifest.
-/// `is_adopted` says whether a repair has the objects that the sweep has left.
-fn leaves_nothing(row: &SweepRow, right_key: &KeyArn, is_adopted: bool) -> bool {
-    row.mode() == SweepMode::ORDINARY
-        && row.is_under(right_key)
-        && row.ranges.unchecked == 0
-        && !row.listing_refused
-        && row.totals.untracked == 0
-        && (row.totals.left == 0 || is_adopted)
-        && !row.totals.outcomes.contains_key(&Outcome::Ignored)
 }
 
 /// Ends a sweep that checked no object.

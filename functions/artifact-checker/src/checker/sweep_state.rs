@@ -64,6 +64,8 @@ pub(crate) enum TakeRange {
     Poison(Box<TakenSweep>),
     /// All ranges of the sweep are checked, and nobody has ended the sweep.
     AllChecked,
+    /// Each attempt to check the range failed, and it is set aside.
+    SetAside,
     /// There is nothing to do, for this reason.
     Refused(String),
 }
@@ -89,7 +91,12 @@ pub(crate) async fn take_range(
     let Some(end) = sweep.ranges.end(range) else {
         // Without ranges, the sweep has not come to its ranges, or all of them are checked.
         let all_checked = sweep.ranges.is_empty() && sweep.listed;
-        return if all_checked { Ok(TakeRange::AllChecked) } else { refused("the range is checked") };
+        let was_poison = row.is_some_and(|row| row.state.sweep == sweep.sweep && row.state.is_poison());
+        return match (all_checked, was_poison) {
+            (true, _) => Ok(TakeRange::AllChecked),
+            (false, true) => Ok(TakeRange::SetAside),
+            (false, false) => refused("the range is checked"),
+        };
     };
     let Some(Row { state: row, revision, .. }) = row else {
         return refused("the row of the range has ended");

@@ -1,7 +1,7 @@
 //! Compares the findings of a sweep with those that the ledger has, so that people hear of changes only.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::mem;
 
 use sekisho_domain::code::Code;
@@ -12,19 +12,20 @@ use sekisho_ledger::{Error, Store};
 use tracing::{info, warn};
 
 use crate::aws::events;
+use crate::batch::incomplete_finding;
 use crate::finding::{self, FindingEvent, FindingRow, FindingState, PARTITION, row_key, with_state};
+use crate::finding_rows::FindingRows;
 use crate::object::ListPosition;
 use crate::outcome::Outcome;
 use crate::run::Run;
 use crate::sweep_row::SweepRow;
 use crate::sweep_totals::{CheckedObject, Tracked};
 
-/// The most findings of an account that have rows. The log and the counts have the others.
-pub(crate) const MOST_ROWS: usize = 10_000;
 /// This many events are sent in one call.
 const EVENTS: usize = 10;
 
 /// The findings of a sweep.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the sweep")]
 pub(crate) struct Tracker<'a, L> {
     run: &'a Run<'a, L>,
     bucket: &'a str,
@@ -36,7 +37,11 @@ pub(crate) struct Tracker<'a, L> {
     versions: bool,
     /// Whether this is the first pass over the bucket, whose findings are not new: they may be as old as the bucket.
     is_first_pass: bool,
-    rows: RefCell<HashMap<Code, KnownRow>>,
+    /// Whether the sweep leaves out what was not written since the last sweep.
+    is_incremental: bool,
+    /// Whether the invocation before this one died.
+    was_interrupted: bool,
+    rows: RefCell<FindingRows>,
     /// The ids of the findings about objects of the bucket that the ledger had at the start, by the object's key.
     by_key: BTreeMap<String, Vec<Code>>,
     /// The findings that this invocation has found.
@@ -45,12 +50,6 @@ pub(crate) struct Tracker<'a, L> {
     undecided: RefCell<HashSet<String>>,
     /// Events that have not been sent.
     outbox: RefCell<Vec<FindingEvent>>,
-}
-
-#[derive(Clone)]
-struct KnownRow {
-    row: FindingRow,
-    revision: u64,
 }
 
 /// The part of a listing that a page covers.
@@ -71,7 +70,7 @@ impl<'a, L: Store> Tracker<'a, L> {
         row: &SweepRow,
         is_first_pass: bool,
     ) -> Result<Self, Error> {
-        let mut rows = HashMap::new();
+        let mut rows = FindingRows::default();
         let mut by_key: BTreeMap<String, Vec<Code>> = BTreeMap::new();
         for row in run.ledger.each::<FindingRow>(PARTITION, "").await? {
             let row = match row {
@@ -87,7 +86,7 @@ impl<'a, L: Store> Tracker<'a, L> {
             {
                 by_key.entry(key.clone()).or_default().push(id.clone());
             }
-            rows.insert(id, KnownRow { row: row.state, revision: row.revision });
+            rows.insert(id, row.state, row.revision);
         }
         Ok(Self {
             run,
@@ -96,6 +95,8 @@ impl<'a, L: Store> Tracker<'a, L> {
             replaces: row.replaces.clone(),
             versions: row.versions,
             is_first_pass,
+            is_incremental: row.since.is_some(),
+            was_interrupted: row.was_interrupted(),
             rows: RefCell::new(rows),
             by_key,
             seen: RefCell::default(),
@@ -126,17 +127,18 @@ impl<'a, L: Store> Tracker<'a, L> {
         is_older_version: bool,
     ) -> (Decision<Outcome>, Option<Tracked>) {
         let Some(id) = finding::id(&decision) else { return (decision, None) };
-        self.seen.borrow_mut().insert(id.clone());
+        let is_repeated = !self.seen.borrow_mut().insert(id.clone());
         let known = self.rows.borrow().get(&id).cloned();
+        let (known, revision) = known.unzip();
         let sweep = self.sweep.as_str();
         let replaced =
-            known.as_ref().map(|known| known.row.found_by.as_str()).filter(|by| self.replaces.as_deref() == Some(by));
-        let state = FindingRow::state_for(known.as_ref().map(|known| &known.row), replaced.unwrap_or(sweep));
+            known.as_ref().map(|row| row.found_by.as_str()).filter(|by| self.replaces.as_deref() == Some(by));
+        let state = FindingRow::state_for(known.as_ref(), replaced.unwrap_or(sweep));
+        let is_about_object = decision.concerns.contains_key("object");
         let new = match &known {
-            None if self.rows.borrow().len() >= MOST_ROWS => return (decision, Some(Tracked::UNTRACKED)),
-            Some(known) if known.row.state != FindingState::Resolved => (known.row.of_older_version
-                && !is_older_version)
-                .then(|| FindingRow { of_older_version: false, ..known.row.clone() }),
+            None if is_about_object && self.rows.borrow().is_full() => return (decision, Some(Tracked::UNTRACKED)),
+            Some(row) if row.state != FindingState::Resolved => (row.of_older_version && !is_older_version)
+                .then(|| FindingRow { of_older_version: false, ..row.clone() }),
             _ => {
                 let row = FindingRow::new(&decision, sweep, self.run.now());
                 Some(FindingRow { of_older_version: is_older_version, ..row })
@@ -144,10 +146,22 @@ impl<'a, L: Store> Tracker<'a, L> {
         };
         // In the first pass, a finding may have been there for long.
         let shown = if self.is_first_pass && state == FindingState::New { FindingState::Open } else { state };
-        let was_known = known.as_ref().is_some_and(|known| known.row.state != FindingState::Resolved);
+        let unresolved = known.filter(|row| row.state != FindingState::Resolved);
+        let was_known = unresolved.is_some();
+        // The invocation that died may have written the row and not sent the event.
+        let may_lack_event = |row: &FindingRow| {
+            self.was_interrupted
+                && !is_repeated
+                && is_about_object
+                && row.found_by == sweep
+                && state == FindingState::New
+        };
+        if let Some(row) = unresolved.filter(may_lack_event) {
+            Box::pin(self.announce(FindingEvent::new(&id, &row, shown))).await;
+        }
         let mut has_row = true;
         if let Some(row) = new {
-            match Box::pin(self.write(&id, row, known.map(|known| known.revision))).await {
+            match Box::pin(self.write(&id, row, revision)).await {
                 Ok(row) if !was_known => Box::pin(self.announce(FindingEvent::new(&id, &row, shown))).await,
                 Ok(_) => {}
                 Err(Error::Changed(_)) if !was_known => {
@@ -203,7 +217,10 @@ impl<'a, L: Store> Tracker<'a, L> {
     pub(crate) async fn resolve_others(&self) -> Vec<Decision<Outcome>> {
         let is_of_bucket = |row: &FindingRow| row.bucket.as_deref().is_none_or(|bucket| bucket == self.bucket);
         let is_other = |row: &FindingRow| row.key.is_none() && is_of_bucket(row);
-        let ids = self.ids(is_other);
+        // An incremental sweep does not look at what an incomplete repair has left.
+        let incomplete = finding::id(&incomplete_finding(self.bucket, String::new())).filter(|_| self.is_incremental);
+        let is_due = |(id, row): &(&Code, &FindingRow)| is_other(row) && incomplete.as_ref() != Some(*id);
+        let ids = self.rows.borrow().iter().filter(is_due).map(|(id, _)| id.clone()).collect();
         self.resolve(ids).await
     }
 
@@ -215,16 +232,10 @@ impl<'a, L: Store> Tracker<'a, L> {
                 && !row.is_quiet
                 && row.bucket.as_deref().is_none_or(|bucket| bucket == self.bucket)
         };
-        let open = rows.iter().filter(|(_, known)| is_open(&known.row));
-        let mut open: Vec<_> =
-            open.map(|(id, known)| with_state(known.row.decision(), id, FindingState::Open)).collect();
+        let open = rows.iter().filter(|(_, row)| is_open(row));
+        let mut open: Vec<_> = open.map(|(id, row)| with_state(row.decision(), id, FindingState::Open)).collect();
         open.sort_by(|one, other| one.concerns.get("object").cmp(&other.concerns.get("object")));
         open
-    }
-
-    fn ids(&self, is_chosen: impl Fn(&FindingRow) -> bool) -> Vec<Code> {
-        let rows = self.rows.borrow();
-        rows.iter().filter(|(_, known)| is_chosen(&known.row)).map(|(id, _)| id.clone()).collect()
     }
 
     /// Sends the remaining events.
@@ -236,7 +247,7 @@ impl<'a, L: Store> Tracker<'a, L> {
     async fn resolve(&self, ids: Vec<Code>) -> Vec<Decision<Outcome>> {
         let mut resolved = Vec::new();
         for id in ids {
-            let Some(KnownRow { row, revision }) = self.rows.borrow().get(&id).cloned() else { continue };
+            let Some((row, revision)) = self.rows.borrow().get(&id).cloned() else { continue };
             let is_over = row.state == FindingState::Resolved || self.seen.borrow().contains(&id);
             if is_over || (row.of_older_version && !self.versions) {
                 continue;
@@ -259,7 +270,7 @@ impl<'a, L: Store> Tracker<'a, L> {
 
     async fn write(&self, id: &Code, row: FindingRow, revision: Option<u64>) -> Result<FindingRow, Error> {
         let revision = self.run.ledger.write(&row_key(id), &row, revision, self.run.request_id()).await?;
-        self.rows.borrow_mut().insert(id.clone(), KnownRow { row: row.clone(), revision });
+        self.rows.borrow_mut().insert(id.clone(), row.clone(), revision);
         Ok(row)
     }
 

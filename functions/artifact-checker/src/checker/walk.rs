@@ -185,8 +185,11 @@ impl<L: Store> Walk<'_, L> {
     }
 
     /// Adds to the row what the reads have shown, and the findings since the last checkpoint to the list of all findings.
-    /// A dry run writes no list.
+    /// Sends the events about them, because no later invocation checks the finished pages again. A dry run does neither.
     async fn before_save(&self, row: &mut SweepRow) {
+        if let Some(tracker) = self.tracker {
+            tracker.flush().await;
+        }
         row.proofs = self.checker.proofs.borrow().clone();
         self.checker.checker.share_budget(self.run, self.request, &row.sweep).await;
         if self.request.dry_run {

@@ -394,19 +394,21 @@ async fn a_repair_under_another_right_key_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn without_repairs_in_place_nothing_is_left() {
-    let payloads = [(Repair::Report, SWEEP, 0), (Repair::Copy, SWEEP, 10), (Repair::Update, SWEEP_DRY_RUN, 0)];
+    let payloads = [(Repair::Report, SWEEP, 0), (Repair::Copy, SWEEP, 3), (Repair::Update, SWEEP_DRY_RUN, 0)];
     for (repair, payload, expected) in payloads {
         let world = world_with_much_to_repair();
         let mut checker = world.checker(repair);
         checker.settings.artifacts.confirm_above = 3;
         let answer = handle(&checker, "r", payload).await.unwrap();
         assert_eq!((answer.sweeps[0].left, writes(&world)), (0, expected), "{repair:?} {payload}");
+        let above = answer.decisions.iter().filter(|decision| decision.reason.contains("confirm_above")).count();
+        assert_eq!(above, if repair == Repair::Copy { 7 } else { 0 }, "{:?}", answer.decisions);
     }
 }
 
-/// Only the role for the stack's own bucket exists, so another bucket is repaired as before.
+/// Only the role for the stack's own bucket exists, so no job repairs the rest.
 #[tokio::test(start_paused = true)]
-async fn another_bucket_is_repaired_without_a_limit() {
+async fn in_another_bucket_what_is_above_the_limit_is_reported() {
     let world = World::new();
     world.state().buckets.insert("shared-store".to_owned(), Bucket::new(ACCOUNT));
     for n in 0..6 {
@@ -416,7 +418,13 @@ async fn another_bucket_is_repaired_without_a_limit() {
     let mut checker = world.checker_of(Repair::Update, &["shared-store"]);
     checker.settings.artifacts.confirm_above = 3;
     let answer = handle(&checker, "r", r#"{"action":"sweep","bucket":"shared-store"}"#).await.unwrap();
-    assert_eq!((answer.sweeps[0].outcomes[&Outcome::Repaired], answer.sweeps[0].left), (6, 0));
+    let report = &answer.sweeps[0];
+    assert_eq!((report.outcomes[&Outcome::Repaired], report.outcomes[&Outcome::Reported], report.left), (3, 3, 0));
+    assert_eq!(report.repairs.unwrap().at_most, Some(3));
+    assert!(answer.decisions[1].reason.contains("raise it"), "{}", answer.decisions[1].reason);
+    // The next sweep goes on with three more.
+    handle(&checker, "next", r#"{"action":"sweep","bucket":"shared-store"}"#).await.unwrap();
+    assert_eq!(world.state().bucket("shared-store").writes, 6);
 }
 
 /// A version of the function without jobs has written the row.

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use artifact_checker::{Answer, Checker, Outcome};
 use sekisho_domain::artifacts::Repair;
+use sekisho_domain::code::Code;
 use sekisho_lambda::{ErrorType, Failure};
-use sekisho_ledger::{Memory, Store};
+use sekisho_ledger::{Key, Memory, Store};
 
 use crate::objects::{OBJECT, event, only, world_with};
 use crate::sweep_progress::to_the_end;
 use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_DRY_RUN, SWEEP_VERSIONS, filled, object_key};
 use crate::world::s3::Version;
-use crate::world::{BUCKET, Response, World, foreign, handle, under};
+use crate::world::{BUCKET, Response, World, foreign, handle, now, under};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -168,6 +169,49 @@ async fn the_events_of_one_object_send_one_notice_after_sns_has_accepted_it() {
     // The sweep finds it again, and it is not new.
     let answer = handle(&checker, "sweep", SWEEP).await.unwrap();
     assert!(answer.decisions[0].reason.ends_with("findings: 1 open"), "{}", answer.decisions[0].reason);
+}
+
+/// Writes the rows of 10,000 findings about objects of another bucket.
+async fn write_many_rows(checker: &Checker<Memory>, state: &str) {
+    for n in 0..10_000 {
+        let row = serde_json::json!({
+            "bucket": "elsewhere", "key": n.to_string(), "version": null, "pipeline": null, "verdict": "foreign-key",
+            "reason": "r", "state": state, "since": "2026-11-20T00:00:00Z", "found_by": "earlier",
+            "expires": 4_102_444_800_i64,
+        });
+        let key = Key { pk: "artifact-finding".to_owned(), sk: Code::of(&[&n.to_string()]).to_string() };
+        checker.ledger.write(&key, &row, None, "earlier").await.unwrap();
+    }
+}
+
+/// The right key was disabled for a day, for example.
+#[tokio::test(start_paused = true)]
+async fn resolved_findings_take_no_room_from_new_ones() {
+    let world = filled(10, &[(20, under("right")), (1, foreign())]);
+    let checker = world.checker(Repair::Update);
+    write_many_rows(&checker, "resolved").await;
+    let answer = next_day(&checker, "first").await;
+    assert!(answer.decisions[0].reason.ends_with("findings: 1 open"), "{}", answer.decisions[0].reason);
+    assert_eq!((notices(&world).len(), events(&world)), (1, vec![("open".to_owned(), object_key(20))]));
+    remove(&world, &object_key(20));
+    next_day(&checker, "second").await;
+    let rows = checker.ledger.list::<serde_json::Value>("artifact-finding", "").await.unwrap();
+    let row = rows.into_iter().find(|row| row.state["key"] == object_key(20)).unwrap().state;
+    let in_a_month = (now() + 30 * DAY).unix_timestamp();
+    assert_eq!((row["state"].as_str(), row["expires"].as_i64()), (Some("resolved"), Some(in_a_month)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_hear_that_the_ledger_does_not_have_all_findings() {
+    let world = filled(10, &[(20, under("right")), (2, foreign())]);
+    let checker = world.checker(Repair::Update);
+    write_many_rows(&checker, "open").await;
+    let answer = next_day(&checker, "first").await;
+    let finding = answer.decisions.iter().find(|one| one.concerns.get("problem").is_some_and(|it| it == "not-tracked"));
+    assert!(finding.unwrap().reason.contains("no rows of 2 findings"), "{:?}", answer.decisions);
+    assert!(notices(&world)[0].contains("no rows of 2 findings"));
+    let answer = next_day(&checker, "second").await;
+    assert!(!answer.sweeps[0].incremental && notices(&world).is_empty(), "{answer:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@
 mod any_bucket;
 mod batch;
 mod batch_faults;
+mod batch_sweeps;
 mod board;
 mod concurrency;
 mod finding_states;

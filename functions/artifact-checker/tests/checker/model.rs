@@ -8,16 +8,22 @@
 //! | `cloud` | chance, the faults, and the record of what happened |
 //! | `process`, `network`, `ledger` | one process of Lambda, and how its calls reach the world and the ledger |
 //! | `scene` | the bucket and the faults with which a history begins |
-//! | `others` | what changes objects besides the sweeps |
+//! | `others`, `jobs` | what changes objects besides the function, and the jobs that it orders |
 //! | `history` | the queue, the schedule, the invocations and the time |
-//! | `witness` | the promises, which are checked whenever something happens |
+//! | `witness`, `rows` | the promises, which are checked whenever something happens |
+//! | `said` | what a pass says about itself |
+//! | `rest` | what must hold at the end |
 
 mod cloud;
 mod history;
+mod jobs;
 mod ledger;
 mod network;
 mod others;
 mod process;
+mod rest;
+mod rows;
+mod said;
 mod scene;
 mod witness;
 

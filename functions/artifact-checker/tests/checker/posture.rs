@@ -74,6 +74,27 @@ async fn people_are_warned_before_the_right_key_stops_working() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_right_key_that_does_not_work_is_a_finding_of_its_own() {
+    for (state, problem) in [("Disabled", "key-disabled"), ("PendingImport", "key-material")] {
+        let world = filled(10, &[(3, under("right"))]);
+        state.clone_into(&mut world.state().keys.get_mut(&key("right")).unwrap().state);
+        let answer = sweep(&world).await;
+        assert_eq!(problems(&answer), [(problem, Outcome::KeyUnusable)]);
+        assert!(world.state().published[0].contains("the right key"), "{:?}", world.state().published);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deployed_bucket_without_its_default_key_is_a_finding() {
+    let world = filled(10, &[(3, under("right"))]);
+    world.state().is_default_reset = true;
+    let answer = sweep(&world).await;
+    assert_eq!(problems(&answer), [("default-key", Outcome::Reported)]);
+    let reason = &answer.decisions[1].reason;
+    assert!(reason.contains("S3's own key") && reason.contains(&key("right")), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_check_for_an_event_reads_no_settings() {
     let world = crate::objects::world_with(crate::world::s3::Version::new("hello", under("right")));
     only(handle(&world.checker(Repair::Update), "r", &event("object-created")).await.unwrap());

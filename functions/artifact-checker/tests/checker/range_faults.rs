@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use artifact_checker::Outcome;
+use artifact_checker::{Checker, Outcome};
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
+use sekisho_domain::artifacts::Repair;
+use sekisho_ledger::{Key, Memory, Store};
 
+use crate::objects::LARGE;
 use crate::ranges::{LONG, at_once, checker_of_ranges, report_of, world_with_prefixes};
 use crate::sweep_progress::{deliver, receive};
 use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_DRY_RUN, SWEEP_VERSIONS, filled, object_key};
-use crate::world::{BUCKET, Response, handle, under};
+use crate::world::ledger::Faulty;
+use crate::world::s3::{Sse, Version};
+use crate::world::{BUCKET, Response, World, foreign, handle, invocation, under};
 
 /// Random numbers that are the same in each run.
 fn random(seed: u8) -> impl FnMut(u64) -> u64 {
@@ -101,6 +106,115 @@ async fn of_a_range_whose_invocations_always_die_one_page_is_set_aside() {
         let report = report_of(&answers);
         assert_eq!((report.objects, report.unchecked_ranges), (350, 1));
     }
+}
+
+/// Delivers a message until the row of the range has a slow object and `is_reached`, and then three times for a moment.
+/// Each invocation dies, and the last three make no progress.
+async fn kill_until_poisoned(
+    checker: &Checker<Memory>,
+    message: &str,
+    is_reached: impl Fn(&serde_json::Value) -> bool,
+) {
+    let key = Key { sk: "range#00000".to_owned(), ..Key::state(format!("sweep#{BUCKET}")) };
+    let reached = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let row = checker.ledger.read::<serde_json::Value>(&key).await.unwrap().unwrap().state;
+            if !row["slow"].as_array().unwrap().is_empty() && is_reached(&row) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        ended = deliver(checker, "slow", message, LONG) => panic!("{ended:?}"),
+        () = reached => {}
+    }
+    for n in 0..3 {
+        tokio::time::sleep(Duration::from_mins(30)).await;
+        let id = format!("killed-{n}");
+        let killed = tokio::time::timeout(Duration::from_millis(200), deliver(checker, &id, message, LONG));
+        assert!(killed.await.is_err());
+    }
+    tokio::time::sleep(Duration::from_mins(30)).await;
+}
+
+/// The copy of a large object takes longer than all other checks. Then invocations die.
+async fn world_with_slow_object(objects: usize) -> (World, Checker<Memory>, String) {
+    let world = world_with_prefixes(objects);
+    world.state().latency = Duration::from_secs(1);
+    world.state().put(BUCKET, SLOW_OBJECT, Version { size: LARGE, ..Version::new("large", Sse::S3) });
+    world.state().slow_operation = Some(("UploadPartCopy", Duration::from_secs(100)));
+    let mut checker = world.checker(Repair::Copy);
+    (checker.settings.alone, checker.settings.concurrency) = (100, 1);
+    handle(&checker, "first", SWEEP).await.unwrap();
+    let message = receive(&world).unwrap();
+    (world, checker, message)
+}
+
+const SLOW_OBJECT: &str = "pipeline-10/a-large-object";
+
+#[tokio::test(start_paused = true)]
+async fn the_slow_objects_of_a_range_that_is_set_aside_are_checked_with_its_rest() {
+    let (world, checker, message) = world_with_slow_object(60).await;
+    kill_until_poisoned(&checker, &message, |row| row["listed"] == false).await;
+    world.state().latency = Duration::ZERO;
+    let answers = at_once(&world, &checker, &message).await;
+    assert!(answers[0].decisions[0].reason.contains("is set aside: the objects after"), "{answers:?}");
+    let report = report_of(&answers);
+    assert_eq!((report.objects, report.unchecked_ranges), (1201 - 50, 1));
+    assert_eq!(world.state().bucket(BUCKET).latest(SLOW_OBJECT).unwrap().sse, under("right"));
+}
+
+/// Nothing of such a range may be listed again, because everything else is counted.
+#[tokio::test(start_paused = true)]
+async fn of_a_listed_range_whose_invocations_always_die_the_slow_objects_are_named() {
+    let (world, checker, message) = world_with_slow_object(20).await;
+    kill_until_poisoned(&checker, &message, |row| row["listed"] == true).await;
+    let answers = at_once(&world, &checker, &message).await;
+    let report = report_of(&answers);
+    assert_eq!((report.objects, report.unchecked_ranges), (400, 1));
+    let mut decisions = answers.iter().flat_map(|answer| &answer.decisions);
+    assert!(decisions.any(|one| one.reason.contains(&format!("the object {SLOW_OBJECT:?}"))), "{answers:?}");
+}
+
+/// If many invocations change the row of the sweep at the same time, a division may fail, and nobody has the range.
+#[tokio::test(start_paused = true)]
+async fn a_range_whose_division_failed_keeps_a_message() {
+    let world = world_with_prefixes(60);
+    let mut checker = checker_of_ranges(&world);
+    checker.settings.rates.s3 = 30;
+    handle(&checker, "first", SWEEP).await.unwrap();
+    let message = receive(&world).unwrap();
+    let busy = world.with_ledger(&checker, Faulty { is_busy: true, ..Faulty::new(&checker.ledger) });
+    let answer = Box::pin(busy.handle(&message, &invocation("busy", LONG))).await.unwrap();
+    assert_eq!(answer.decisions[0].outcome, Outcome::Ignored, "{:?}", answer.decisions);
+    let (message, delay) = world.state().queue.pop().expect("the range has a message");
+    assert_eq!((delay, world.state().queue.len()), (60, 0));
+    tokio::time::sleep(Duration::from_secs(delay)).await;
+    assert_eq!(report_of(&at_once(&world, &checker, &message).await).objects, 1200);
+}
+
+/// Events are sent ten at a time, so an invocation may die after it has written the row of a finding.
+#[tokio::test(start_paused = true)]
+async fn the_event_of_a_finding_is_sent_by_the_next_invocation_if_the_first_one_dies() {
+    let world = filled(50, &[(1, foreign()), (300, under("right"))]);
+    world.state().latency = Duration::from_secs(1);
+    let checker = world.checker(Repair::Update);
+    let row_is_written = async {
+        while checker.ledger.list::<serde_json::Value>("artifact-finding", "").await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        ended = handle(&checker, "killed", SWEEP) => panic!("{ended:?}"),
+        () = row_is_written => {}
+    }
+    assert_eq!(world.state().events.len(), 0);
+    tokio::time::sleep(Duration::from_mins(30)).await;
+    let answer = handle(&checker, "next", SWEEP).await.unwrap();
+    assert_eq!((answer.sweeps[0].sweep.as_str(), answer.sweeps[0].complete), ("killed", true));
+    let keys: Vec<_> = world.state().events.iter().map(|event| event["key"].clone()).collect();
+    assert_eq!(keys, [object_key(0)]);
 }
 
 /// If every page fails, the fault does not lie in single objects, and the sweep ends soon.

@@ -27,6 +27,7 @@ async fn a_copy_keeps_what_s3_would_drop_and_its_own_event_is_compliant() {
     let checker = world.checker(Repair::Copy);
     let decision = only(handle(&checker, "r1", &event("object-created")).await.unwrap());
     assert_eq!(decision.outcome, Outcome::Repaired, "{}", decision.reason);
+    assert!(decision.reason.contains("encryption context, which S3 does not show, is not kept"), "{}", decision.reason);
     let after = world.state().bucket(BUCKET).latest(OBJECT).unwrap().clone();
     let expected = Version { id: after.id.clone(), etag: after.etag.clone(), sse: under("right"), ..before };
     assert_eq!(after, expected);

@@ -327,6 +327,51 @@ async fn an_attempt_that_codepipeline_throttles_or_refuses_is_not_the_only_retry
     }
 }
 
+/// After the repair, the object is compliant, so no later check of it would retry the stage.
+#[tokio::test(start_paused = true)]
+async fn the_check_of_one_event_repeats_what_codepipeline_throttles() {
+    // The SDK makes three attempts at a read.
+    for operation in ["RetryStageExecution", "ListActionExecutions", "GetPipelineExecution"] {
+        let world = world_with_failed_stage(under("other"));
+        let mut calls = 0;
+        world.script(move |request| {
+            calls += u32::from(request.operation == operation);
+            let is_throttled = request.operation == operation && calls <= 4;
+            is_throttled.then(|| Response::json_error("ThrottlingException", "Rate exceeded"))
+        });
+        let answer = check(&checker(&world)).await;
+        assert_eq!(retried(&world).len(), 1, "{operation}: {:?}", answer.decisions);
+        assert_eq!(answer.decisions[1].outcome, Outcome::Retried);
+    }
+    // A sweep does not wait, but tries as often as the SDK would.
+    let world = world_with_failed_stage(under("other"));
+    let mut calls = 0;
+    world.script(move |request| {
+        calls += u32::from(request.operation == "RetryStageExecution");
+        let is_throttled = request.operation == "RetryStageExecution" && calls <= 2;
+        is_throttled.then(|| Response::json_error("ThrottlingException", "Rate exceeded"))
+    });
+    handle(&checker(&world), "r", SWEEP).await.unwrap();
+    assert_eq!(retried(&world).len(), 1);
+}
+
+/// CodePipeline may have retried the stage.
+#[tokio::test(start_paused = true)]
+async fn a_retry_whose_answer_is_lost_is_not_repeated() {
+    for answer in [|| Response::new(500).body("{}"), || Response::new(503).body("")] {
+        let world = world_with_failed_stage(under("other"));
+        let checker = checker(&world);
+        world.answer_operation("RetryStageExecution", answer);
+        assert!(objection(&check(&checker).await).unwrap().contains("unknown whether"));
+        world.state().buckets.get_mut(BUCKET).unwrap().objects.get_mut(OBJECT).unwrap()[0].sse = under("other");
+        world.state().script = None;
+        let again = handle(&checker, "r2", &event("object-created")).await.unwrap();
+        assert!(objection(&again).unwrap().contains("only once"), "{:?}", again.decisions);
+        let calls = world.state().operations("codepipeline");
+        assert_eq!(calls.iter().filter(|name| *name == "RetryStageExecution").count(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sweep_asks_a_throttling_codepipeline_once() {
     let world = world_with_failed_stage(under("other"));

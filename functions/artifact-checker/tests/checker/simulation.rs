@@ -143,8 +143,8 @@ struct Case {
     /// How many partitions of each prefix the configuration names. S3 has them from the beginning. 0 means that S3 begins
     /// with one partition for the bucket, and that the configuration says nothing.
     named: usize,
-    /// Whether somebody orders a sweep of all versions meanwhile.
-    is_second_ordered: bool,
+    /// When somebody orders a sweep of all versions, too, after the beginning of the first sweep.
+    second: Option<Duration>,
     /// Whether a read counts as a request to KMS.
     is_read_under_kms: bool,
 }
@@ -158,7 +158,7 @@ impl Case {
         invocations: 5,
         page: 20,
         named: 0,
-        is_second_ordered: false,
+        second: None,
         is_read_under_kms: true,
     };
     /// A 550th of 100 million objects and of all rates. The pages are so small that an invocation finishes them, so the
@@ -220,8 +220,8 @@ async fn simulate(case: Case) -> (f64, Limits) {
     let entry = BucketArtifacts { repair: Repair::Update, consumer_role: None, partitions };
     checker.settings.artifacts.buckets.insert(BUCKET.to_owned(), entry);
     let second = async {
-        if case.is_second_ordered {
-            tokio::time::sleep(Duration::from_secs(15)).await;
+        if let Some(pause) = case.second {
+            tokio::time::sleep(pause).await;
             handle(&checker, "second", SWEEP_VERSIONS).await.unwrap();
         }
     };
@@ -230,7 +230,7 @@ async fn simulate(case: Case) -> (f64, Limits) {
     let wrong = (0..case.objects).filter(|n| case.is_wrong(*n)).count() as u64;
     let is_whole = |report: &&SweepReport| report.complete && report.range.is_none();
     let reports: Vec<&SweepReport> = answers.iter().flat_map(|answer| &answer.sweeps).filter(is_whole).collect();
-    assert_eq!(reports.len(), 1 + usize::from(case.is_second_ordered));
+    assert_eq!(reports.len(), 1 + usize::from(case.second.is_some()));
     for report in &reports {
         assert_eq!((report.objects, report.unchecked_ranges), (case.objects as u64, 0));
     }
@@ -266,12 +266,23 @@ async fn repairs_leave_pipelines_half_of_the_rate_of_kms() {
     assert!(took > fastest * 0.95 && took < fastest * 1.2 + 60.0, "{took} s, and {fastest} s at half of the rates");
 }
 
-/// The first invocation of the second sweep does not take the rates a second time.
+/// A repair sends three requests to S3 besides the one that finds the wrong key.
 #[tokio::test(start_paused = true)]
-async fn two_sweeps_together_leave_pipelines_what_they_need() {
-    let case = Case { objects: 1_500, is_second_ordered: true, ..Case::SMALL };
+async fn repairs_leave_pipelines_half_of_the_rate_of_s3() {
+    let case = Case { objects: 900, wrong: 4, of_partition: 400, ..Case::SMALL };
     let (_, limits) = simulate(case).await;
     assert_eq!(limits.refused, 0);
+}
+
+/// The first invocation of the second sweep does not take the rates a second time, even if both begin together.
+#[tokio::test(start_paused = true)]
+async fn two_sweeps_together_leave_pipelines_what_they_need() {
+    for (pause, pipelines) in [(15, 0.4), (0, 0.3)] {
+        let second = Some(Duration::from_secs(pause));
+        let case = Case { objects: 1_500, second, pipelines, ..Case::SMALL };
+        let (_, limits) = simulate(case).await;
+        assert_eq!(limits.refused, 0, "{pause}");
+    }
 }
 
 /// Pipelines that use more than their half leave the sweep less. It finds out by few refused requests, and makes room.

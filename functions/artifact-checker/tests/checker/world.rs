@@ -121,6 +121,8 @@ pub(crate) struct State {
     pub(crate) published: Vec<String>,
     /// The details of the events that were sent to the default bus.
     pub(crate) events: Vec<serde_json::Value>,
+    /// Whether the default encryption of the deployed bucket, which is under the right key, was reset to S3's own key.
+    pub(crate) is_default_reset: bool,
     /// The jobs of S3 Batch Operations.
     pub(crate) jobs: Vec<Job>,
     pub(crate) job_rules: JobRules,

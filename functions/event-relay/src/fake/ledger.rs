@@ -23,6 +23,8 @@ pub struct FakeLedger {
     pub call_time: Cell<Duration>,
     /// The names of DynamoDB's operations that were called so far.
     pub calls: RefCell<Vec<&'static str>>,
+    /// The number of rows that were read or written so far.
+    pub rows: Cell<usize>,
     /// The row whose writes in a transaction are throttled.
     pub throttled_row: RefCell<Option<Key>>,
     /// The row that another invocation writes just before the next transaction with the row.
@@ -36,6 +38,10 @@ impl FakeLedger {
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
         self.max_in_flight.get()
+    }
+
+    fn count_rows(&self, rows: usize) {
+        self.rows.set(self.rows.get() + rows);
     }
 
     /// Records the calls for further pages, which take no time here.
@@ -67,17 +73,20 @@ impl Deref for FakeLedger {
 impl Store for FakeLedger {
     async fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, Error> {
         self.call("GetItem", 1).await;
+        self.count_rows(1);
         self.memory.read(key).await
     }
 
     async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row<T>>, Error>>, Error> {
         self.call("BatchGetItem", keys.len().div_ceil(MAX_BATCH)).await;
+        self.count_rows(keys.len());
         self.memory.read_many(keys).await
     }
 
     async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
         self.call("Query", 1).await;
         let rows = self.memory.list(pk, sk_prefix).await?;
+        self.count_rows(rows.len());
         self.count_pages(rows.len());
         Ok(rows)
     }
@@ -85,6 +94,7 @@ impl Store for FakeLedger {
     async fn each<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Result<Row<T>, Error>>, Error> {
         self.call("Query", 1).await;
         let rows = self.memory.each(pk, sk_prefix).await?;
+        self.count_rows(rows.len());
         self.count_pages(rows.len());
         Ok(rows)
     }
@@ -97,11 +107,13 @@ impl Store for FakeLedger {
         writer: &str,
     ) -> Result<u64, Error> {
         self.call("PutItem", 1).await;
+        self.count_rows(1);
         self.memory.write(key, state, expected, writer).await
     }
 
     async fn write_all(&self, rows: &[Write], writer: &str) -> Result<(), Error> {
         self.call("TransactWriteItems", 1).await;
+        self.count_rows(rows.len());
         let throttled = self.throttled_row.borrow().clone();
         if let Some(key) = throttled.filter(|key| rows.iter().any(|write| write.key() == key)) {
             return Err(Error::Unavailable { key, throttled: true, source: "the test throttles this row".into() });
@@ -115,6 +127,7 @@ impl Store for FakeLedger {
 
     async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
         self.call("DeleteItem", 1).await;
+        self.count_rows(1);
         self.memory.delete(key, expected).await
     }
 
@@ -126,6 +139,7 @@ impl Store for FakeLedger {
         decisions: &[Decision<O>],
     ) -> Result<(), Error> {
         self.call("PutItem", 1).await;
+        self.count_rows(1);
         self.memory.record(function, request_id, now, decisions).await
     }
 }

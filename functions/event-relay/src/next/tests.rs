@@ -5,6 +5,8 @@ mod condemned;
 mod edited;
 mod late;
 mod named;
+mod promises;
 mod random;
+mod record;
 mod shared;
 mod world;

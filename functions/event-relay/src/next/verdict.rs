@@ -6,7 +6,7 @@ use super::{At, Step};
 use crate::outcome::Outcome;
 use crate::status::shortened;
 use crate::target::{Progress, TargetRow};
-use crate::train::{Judge, Passage, Verdict};
+use crate::train::{Judge, Passage, Verdict, WaveRow};
 use crate::wave::{Judgment, Standing, WaveState};
 
 /// The most targets that a reason names.
@@ -54,8 +54,16 @@ impl<'a> Step<'a> {
             let reason = self.reason(&[target]);
             self.forget_healthy(at, seen);
             self.row.condemn(seen, Judge::Wave(at.wave.name.clone()), &reason, self.now);
+            self.examine_condemned();
             self.decide_about(at, &change, Outcome::Condemned, reason);
         }
+    }
+
+    /// Selects the waves that work on a condemned change: a target that waits there must not start it.
+    fn examine_condemned(&mut self) {
+        let works = |at: &At<'a>| self.wave(*at).and_then(WaveRow::open).is_some_and(|of| self.is_condemned(of.seen));
+        let waves: Vec<usize> = self.waves().filter(works).map(|at| at.index).collect();
+        self.examined.extend(waves);
     }
 
     pub(super) fn is_condemned(&self, seen: u64) -> bool {
@@ -92,6 +100,7 @@ impl<'a> Step<'a> {
         }
         let is_condemned = self.is_condemned(passage.seen);
         self.row.condemn(passage.seen, Judge::Wave(at.wave.name.clone()), &reason, self.now);
+        self.examine_condemned();
         if let Some(change) = self.row.change(passage.seen).map(|one| one.change.clone()).filter(|_| !is_condemned) {
             self.decide_about(at, &change, Outcome::Condemned, reason);
         }

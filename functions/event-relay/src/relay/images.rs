@@ -51,10 +51,11 @@ impl Images {
             return (Cow::Borrowed(run.routes), Self::default());
         }
         let Some(stored) = stored.filter(|stored| stored.are_recent(run.now())) else {
+            let before = stored;
             return match run.world.cache_prefixes().await {
                 Ok(prefixes) => {
                     let routes = run.routes.without_caches(&prefixes);
-                    let caches = Some(Caches::new(prefixes, run.now()));
+                    let caches = Some(Caches::new(before, prefixes, run.now()));
                     (Cow::Owned(routes), Self { left_out: Some(LeftOut::RulesRead), caches, ..Self::default() })
                 }
                 Err(error) => (Cow::Borrowed(run.routes), Self::without(LeftOut::UnknownCaches(error))),

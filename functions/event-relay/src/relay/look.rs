@@ -59,6 +59,8 @@ pub(crate) struct Look<'r, W> {
     /// Limits the calls of all repositories together.
     pub(crate) permits: &'r Semaphore,
     pub(crate) globs: &'r Globs,
+    /// When a rule about caches of other registries last ended, in epoch milliseconds.
+    pub(crate) caches_ended: u64,
     /// Receives the decisions as soon as they are made, so that they can be stored before the look ends.
     pub(crate) decisions: UnboundedSender<Decision<Outcome>>,
 }
@@ -143,7 +145,7 @@ impl<W: World> Look<'_, W> {
         looked.is_missing = listed.is_none();
         let branches = listed.iter().flatten().filter(|one| one.source_ref.kind() == RefKind::Branch);
         looked.branches = Some(branches.map(|one| one.source_ref.name().to_owned()).collect());
-        let configured = (self.run.routes, self.globs);
+        let configured = (self.run.routes, self.globs, self.caches_ended);
         Ok(Worklist::new(repository, listed, rows, stored, configured, self.run.now()))
     }
 

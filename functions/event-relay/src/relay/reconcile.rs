@@ -301,7 +301,9 @@ impl<'r, W: World> Pass<'r, W> {
     async fn look_at_all(&mut self, all: &[RepositoryArn], stored: &Stored) {
         let permits = Semaphore::new(CONCURRENT_READS);
         let (decisions, mut received) = mpsc::unbounded_channel();
-        let look = Look { run: self.run, permits: &permits, globs: &stored.pass.row.globs, decisions };
+        let ReconcileRow { globs, caches, .. } = &stored.pass.row;
+        let caches_ended = caches.as_ref().map_or(0, |caches| caches.ended);
+        let look = Look { run: self.run, permits: &permits, globs, caches_ended, decisions };
         let rows = &stored.repositories;
         let readable: Vec<_> = all.iter().filter_map(|repository| Some((repository, rows.get(repository)?))).collect();
         let mut answers = stream::iter(readable)

@@ -239,7 +239,7 @@ fn counts(drawing: &Drawing<'_>, cells: &[Cell<'_>]) -> Markup {
 fn shown(drawing: &Drawing<'_>, runs: Runs<'_>) -> (&'static str, String) {
     match runs {
         Runs::Revision(revision) => (drawing.color(revision), revision.short().to_owned()),
-        Runs::Unsure(Some(revision)) => (drawing.color(revision), format!("{}?", revision.short())),
+        Runs::Unsure(Some(revision)) => (drawing.color(revision), format!("perhaps {}", revision.short())),
         Runs::Unsure(None) => ("rx", "unknown".to_owned()),
         Runs::Nothing => ("rx", "nothing yet".to_owned()),
     }

@@ -49,6 +49,9 @@ pub(super) fn column(drawing: &Drawing<'_>, wave: &Wave) -> Markup {
 
 /// The change that the targets without an order get next.
 fn awaited<'d>(row: &WaveRow, change: Option<&'d Change>, waits: &[Wait<'d>]) -> Option<&'d Change> {
+    if row.promotion.is_some() {
+        return None;
+    }
     match row.open() {
         // No hold stops a promoted change.
         Some(passage) => change.filter(|_| !passage.promoted),

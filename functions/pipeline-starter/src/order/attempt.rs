@@ -9,8 +9,8 @@ use sekisho_domain::route::{ActionName, PipelineName};
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
-use super::{Cause, FIRST_CHECK, NO_LONGER_ROUTED, OrderRow, Progress, Wait, token};
-use crate::report::{FIRST_PAUSE, Place};
+use super::{Cause, FIRST_CHECK, NO_LONGER_ROUTED, OrderRow, Progress, UNREADABLE_ALARMS, Wait, token};
+use crate::report::{FIRST_PAUSE, LastReport, Place};
 use crate::world::StartAnswer;
 
 /// The pause after a start without an answer. Within this time, the call takes effect or is lost, and CodePipeline's
@@ -18,6 +18,8 @@ use crate::world::StartAnswer;
 const UNANSWERED_PAUSE: Duration = Duration::from_mins(2);
 /// The longest pause between two attempts that CodePipeline rejects.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+/// How much of a reason is compared with the reported one, in characters.
+const COMPARED: usize = 300;
 
 impl OrderRow {
     /// The claimed row after CodePipeline's answer to the attempt. If an earlier attempt may have started an execution,
@@ -88,7 +90,17 @@ impl OrderRow {
 
     /// The claimed row when the order waits for the target's alarms.
     pub(crate) fn waiting_for_alarms(&self, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> Self {
-        let reported_cause = self.reported_cause.filter(|_| self.awaits_alarms);
+        // People read the report while the order waits, so it says what the order waits for now. What keeps the alarms
+        // from being read may have another text in each attempt, and the end of a long reason may be cut off.
+        let beginning: String = reason.chars().take(COMPARED).collect();
+        let says_so = |known: &str| known.starts_with(&beginning);
+        let is_unreadable = |known: &str| known.starts_with(UNREADABLE_ALARMS) && reason.starts_with(UNREADABLE_ALARMS);
+        let is_reported = |last: &LastReport| {
+            let known = last.report.reason.as_str();
+            says_so(known) || is_unreadable(known)
+        };
+        let is_reported = self.awaits_alarms && self.report.as_ref().is_some_and(is_reported);
+        let reported_cause = self.reported_cause.filter(|_| is_reported);
         let row = Self { may_run: false, reported_cause, awaits_alarms: false, ..self.clone() };
         Self { awaits_alarms: true, ..row.waiting(Cause::Busy, now, reason, place) }
     }

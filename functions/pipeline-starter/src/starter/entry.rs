@@ -12,7 +12,7 @@ use sekisho_lambda::ServiceError;
 use crate::bake::Bake;
 use crate::conclusion::healthy;
 use crate::judge::Gap;
-use crate::order::OrderRow;
+use crate::order::{OrderRow, UNREADABLE_ALARMS};
 use crate::pins::noun;
 use crate::routing::Pins;
 use crate::run::Run;
@@ -94,7 +94,7 @@ fn closed_by(reading: Result<BTreeMap<String, Alarm>, Gap>) -> Option<String> {
             let names: Vec<String> = ringing.into_keys().collect();
             Some(format!("the order starts when these alarms are quiet: {}", names.join(", ")))
         }
-        Err(Gap::Passing(reason) | Gap::Lasting(reason)) => Some(format!("the alarms cannot be read: {reason}")),
+        Err(Gap::Passing(reason) | Gap::Lasting(reason)) => Some(format!("{UNREADABLE_ALARMS}: {reason}")),
     }
 }
 

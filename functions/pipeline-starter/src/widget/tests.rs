@@ -65,7 +65,7 @@ fn own(name: &str, mut row: OrderRow) -> (&str, Order) {
         way_back.change.repository = repository.clone();
     }
     row.change.repository = repository;
-    row.execution = row.execution.map(|_| "11111111-2222-3333-4444-555555555555".to_owned());
+    row.execution = row.execution.map(|_| format!("1111111{}-2222-3333-4444-555555555555", name.len()));
     (name, boxed(row))
 }
 
@@ -110,11 +110,13 @@ fn an_account_without_orders() {
 #[test]
 fn every_state_of_an_order_is_shown() {
     let healthy = with(&of("0123abcd", order(1)), Progress::Ended(ReportState::Healthy));
-    let healthy = OrderRow { good: Some(healthy.change.revision.clone()), ..healthy };
+    let good_since = |minutes| Some(epoch_millis(NOW - Duration::from_mins(minutes)));
+    let healthy = OrderRow { good: Some(healthy.change.revision.clone()), good_since: good_since(180), ..healthy };
     let waits = waiting(&of("4567cdef", order(2)), Cause::Busy, NOW + Duration::from_mins(1));
     // An earlier version has recorded what runs.
     let waits = OrderRow { good_since: None, ..waits };
     let went_back = with(&going_back(), Progress::Ended(ReportState::Healthy));
+    let went_back = OrderRow { good_since: good_since(40), ..went_back };
     let failed = with(&of("89ab0123", order(3)), Progress::Ended(ReportState::Failed));
     let promoted = OrderRow { promoted: true, ..healthy };
     let html = shown(vec![

@@ -280,7 +280,11 @@ async fn a_ringing_alarm_keeps_an_order_waiting_and_is_reported_once() {
     assert_eq!(states(&function), []);
     function.world().alarms_fail.set(Some(Kind::Refused));
     function.world().set_alarm("shop-errors", Quiet);
-    assert_eq!(function.after(1).await, [Ignored], "alarms that cannot be read keep the order waiting");
+    assert_eq!(function.after(1).await, [Waiting], "alarms that cannot be read keep the order waiting");
+    let report = function.take_reports().pop().unwrap();
+    assert!(report.reason.starts_with("the alarms cannot be read: "), "{}", report.reason);
+    assert_eq!(function.after(1).await, [Ignored]);
+    assert_eq!(states(&function), []);
     function.world().alarms_fail.set(None);
     assert_eq!(function.after(1).await, [Started]);
     assert_eq!(states(&function), [Running]);

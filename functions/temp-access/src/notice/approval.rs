@@ -34,15 +34,18 @@ pub(crate) fn waiting(row: &PendingRow, access: &Access, invocation: &Invocation
     Notice { title: format!("Approve {code}? {kind} {name} as {profile}"), lines, context, ..Notice::default() }
 }
 
-/// The notice that a request ended without access, so that nobody waits for it. `how` says what became of it.
+/// The notice that a request ended without an approval, so that nobody waits for it. `how` says what became of it.
 pub(crate) fn ended(row: &PendingRow, how: &str, invocation: &Invocation) -> Notice {
     let PendingRow { code, kind, name, profile, door, .. } = row;
     let lines = vec![
-        format!("{kind} {name} does not get access to account {} as {profile}: {how}.", invocation.account),
-        format!("Request {code}, asked for at the door {door}."),
+        format!(
+            "Request {code} for {kind} {name}, account {}, as {profile} gives no access: {how}.",
+            invocation.account
+        ),
+        format!("Asked for at the door {door}. What was granted before stays."),
         reason(row),
     ];
-    Notice { title: format!("No access: {kind} {name} as {profile}"), lines, ..Notice::default() }
+    Notice { title: format!("Request ended: {kind} {name} as {profile}"), lines, ..Notice::default() }
 }
 
 /// The notice that nobody has closed the review of a break-glass grant yet.

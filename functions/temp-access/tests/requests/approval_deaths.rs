@@ -66,7 +66,7 @@ async fn an_approval_may_die_after_each_step() {
         account.follow_up().await;
         assert!(account.admin_end().is_some(), "{dies} ms: {answer:?} {again:?}");
         let row = account.row("user/prd-user/admin").await.unwrap().state;
-        let who = row.consent.approved_by.as_ref().map(|door| door.as_str());
+        let who = row.consent.approved_by.as_deref();
         assert!(row.consent.code.is_some() && matches!(who, Some("taro" | "jun")), "{dies} ms: {row:?}");
         assert_eq!(account.text(PENDING).await, "Nothing waits for an approval.", "{dies} ms");
         account.text(REVOKE).await;

@@ -399,11 +399,11 @@ async fn people_learn_that_a_request_ended_without_access() {
     let code = ask(&account, "hana", ASK).await;
     account.text_at("taro", &decline(&code)).await;
     let notice = account.cloud.published().pop().unwrap();
-    assert!(notice.contains("No access: user prd-user as admin"), "{notice}");
+    assert!(notice.contains("Request ended: user prd-user as admin"), "{notice}");
     assert!(notice.contains("the request was declined at the door taro") && notice.contains(&code), "{notice}");
     ask(&account, "hana", ASK).await;
     advance(minutes(61)).await;
     assert_eq!(account.sweep().await, ["lapsed"]);
     let notice = account.cloud.published().pop().unwrap();
-    assert!(notice.contains("No access: ") && notice.contains("nobody approved the request in time"), "{notice}");
+    assert!(notice.contains("gives no access: ") && notice.contains("nobody approved the request in time"), "{notice}");
 }

@@ -311,7 +311,7 @@ async fn a_request_and_an_approval_whose_answers_are_lost_are_carried_out_once()
         let answer = text(two.ask(Some("hana"), ask).await);
         let code = answer.strip_prefix("Request ").unwrap().split(' ').next().unwrap();
         let approve = format!(r#"{{"approve":"{code}","account":"production"}}"#);
-        two.losses.borrow_mut().push_back(Loss::Late(Duration::from_secs(60)));
+        two.losses.borrow_mut().push_back(Loss::Late(Duration::from_mins(1)));
         let error = two.ask(Some("taro"), &approve).await.unwrap_err();
         assert!(error.to_string().contains("may have been carried out"), "{error}");
         sleep(Duration::from_mins(2)).await;

@@ -337,10 +337,10 @@ async fn an_approval_at_the_door_of_a_large_group_is_in_time() {
         "[access.profiles.second]\nstatements = [{ actions = [\"*\"], resources = [\"*\"] }]\napproval = \"another\"\n";
     config += "[access.people.hana]\nmay_ask = [\"second\"]\n";
     let names: Vec<String> = (0..40).map(|n| format!("p-{n}")).collect();
-    for name in &names {
-        config += &format!("[access.people.{name}]\nfor = [\"person/{name}@example.com\"]\n");
-    }
-    config += &format!("[access.people.approvers]\nmembers = {names:?}\nmay_approve = [\"second\"]\n");
+    let person = |name: &String| format!("[access.people.{name}]\nfor = [\"person/{name}@example.com\"]\n");
+    config.extend(names.iter().map(person));
+    let group = format!("[access.people.approvers]\nmembers = {names:?}\nmay_approve = [\"second\"]\n");
+    config.push_str(&group);
     account.function.access = Document::parse("sekisho.toml", &config).and_then(|document| document.access());
     account.cloud.set_delays(vec![250]);
     let answer = account.text_at("hana", r#"{"person":"mika@example.com","profile":"second","minutes":30}"#).await;

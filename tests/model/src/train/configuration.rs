@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sekisho_domain::route::Routes;
+use time::{Duration, OffsetDateTime};
 
 use crate::cloud::PLACES;
 use crate::configuration::{Features, parse};
@@ -34,7 +35,7 @@ const RETREAT: u16 = 32 + 64;
 const AT_ONCE: u16 = 128;
 /// The third wave tolerates a failure.
 pub(crate) const TOLERANT: u16 = 256;
-/// The third wave has a window.
+/// The third wave has windows.
 const WINDOW: u16 = 512;
 /// An alarm without data is no reason to hold the third wave.
 const MISSING: u16 = 1024;
@@ -42,6 +43,11 @@ const MISSING: u16 = 1024;
 pub(crate) const CONFIGURATIONS: usize = 2048;
 /// Two more routes lead to a pipeline with two sources.
 pub(crate) const PAIR: usize = 2048;
+
+/// The index of the third wave.
+const LAST: usize = 2;
+/// When the windows open and close: hours of the local day in Tokyo. A history begins at 9:00 and lasts some hours.
+const WINDOWS: [(u8, u8); 3] = [(10, 11), (13, 14), (16, 9)];
 
 /// The factor of the index.
 const RETREAT_UNIT: usize = 32;
@@ -63,6 +69,28 @@ pub(crate) fn waves(features: Features) -> [Vec<(usize, &'static str)>; 3] {
         waves[2].push((1, "three"));
     }
     waves
+}
+
+/// How many targets of the wave with this index may deploy at the same time. `None` means all.
+pub(crate) fn at_once(features: Features, index: usize) -> Option<usize> {
+    // Pipelines of one account share the wave's alarms. They must be able to start together.
+    let must_start_together = index == LAST && features.has(MOVED);
+    (features.has(AT_ONCE) && !must_start_together).then_some(1)
+}
+
+/// How many targets of the wave with this index may fail without failing the wave.
+pub(crate) fn tolerated(features: Features, index: usize) -> usize {
+    usize::from(index == LAST && features.has(TOLERANT))
+}
+
+/// Whether the windows of the wave with this index let a change enter at this time.
+pub(crate) fn is_open(features: Features, index: usize, at: OffsetDateTime) -> bool {
+    // Tokyo has no daylight saving time.
+    let hour = (at + Duration::hours(9)).hour();
+    let is_in = |(begin, end): (u8, u8)| {
+        if begin < end { (begin..end).contains(&hour) } else { !(end..begin).contains(&hour) }
+    };
+    index != LAST || !features.has(WINDOW) || WINDOWS.into_iter().any(is_in)
 }
 
 /// The routes. They are parsed once in each thread.
@@ -100,19 +128,19 @@ fn text(features: Features) -> String {
 fn keys(features: Features, index: usize, targets: &[(usize, &str)]) -> String {
     let mut keys = String::new();
     let retreat = RETREATS[usize::from(features.bits() & RETREAT) / RETREAT_UNIT];
-    let is_last = index == 2;
+    let is_last = index == LAST;
     if index > 0 {
         let _ = writeln!(keys, "retreat = \"{retreat}\"");
     }
-    // Pipelines of one account share the wave's alarms. They must be able to start together.
-    if features.has(AT_ONCE) && !(is_last && features.has(MOVED)) {
-        keys.push_str("at_once = 1\n");
+    if let Some(limit) = at_once(features, index) {
+        let _ = writeln!(keys, "at_once = {limit}");
     }
-    if is_last && features.has(TOLERANT) {
-        keys.push_str("tolerate = 1\n");
+    if tolerated(features, index) > 0 {
+        let _ = writeln!(keys, "tolerate = {}", tolerated(features, index));
     }
     if is_last && features.has(WINDOW) {
-        keys.push_str("windows = [\"Mon-Sun 02:00-22:00 Asia/Tokyo\"]\n");
+        let windows = WINDOWS.map(|(begin, end)| format!("\"Mon-Sun {begin:02}:00-{end:02}:00 Asia/Tokyo\""));
+        let _ = writeln!(keys, "windows = [{}]", windows.join(", "));
     }
     if is_last && features.has(MISSING) {
         keys.push_str("missing = \"healthy\"\n");

@@ -2,7 +2,7 @@
 //! must name what keeps it.
 
 use event_relay::target::{self, PlacedOrder, TargetRow};
-use event_relay::train::{self, TrainRow, Verdict};
+use event_relay::train::{self, Condemned, Judge, TrainRow, Verdict};
 use pipeline_starter::order::{self, OrderRow, Progress};
 use pipeline_starter::world::ExecutionStatus;
 use sekisho_domain::change::Revision;
@@ -11,6 +11,7 @@ use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::Retreat;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_testing::invocation::invocation;
+use serde_json::json;
 use time::Duration;
 
 use crate::check::Broken;
@@ -21,7 +22,8 @@ use crate::history::History;
 use crate::repository::SHOP;
 use crate::settle::run_minute;
 use crate::train::TrainHistory;
-use crate::train::configuration::{ROUTE, TARGETS, TOLERANT, alarm, wave_names, waves};
+use crate::train::answer::{self, Answer};
+use crate::train::configuration::{ROUTE, TARGETS, TOLERANT, alarm, tolerated, wave_names, waves};
 use crate::train::pair;
 use crate::train::people::{self, Action, Request};
 use crate::train::witness::{is_given_up, read};
@@ -38,6 +40,7 @@ pub(crate) fn settle(train: &mut TrainHistory) -> Result<(), Broken> {
     end_faults(train)?;
     rest(train, None)?;
     check_way_back(train)?;
+    check_condemned(train)?;
     pair::check_sources(&train.history.cloud)?;
     let fix = {
         let History { cloud, in_flight, .. } = &mut train.history;
@@ -49,6 +52,7 @@ pub(crate) fn settle(train: &mut TrainHistory) -> Result<(), Broken> {
     if !helps {
         pair::check_sources(&train.history.cloud)?;
     }
+    check_condemned(train)?;
     check_end(train, &fix, helps)
 }
 
@@ -238,45 +242,88 @@ fn send(train: &mut TrainHistory, request: &Request) {
 }
 
 /// The answer to a request whose invocation runs at once.
-fn ask(train: &TrainHistory, request: &Request) -> Result<String, String> {
+fn ask(train: &TrainHistory, request: &Request) -> Result<String, Broken> {
+    answer_to(train, &request.payload())
+}
+
+fn answer_to(train: &TrainHistory, payload: &str) -> Result<String, Broken> {
     let deadline = train.history.cloud.clock.now.get() + Duration::minutes(1);
     let invocation = invocation("model", REPOSITORY_ACCOUNT, deadline);
-    train.history.deployment.ask(&request.payload(), &invocation)
+    let answer = train.history.deployment.ask(payload, &invocation).map_err(Broken)?;
+    serde_json::from_str(&answer).map_err(|error| Broken::of(&error))
 }
 
 /// The answer to the request `train`.
 fn text(train: &TrainHistory) -> Result<String, Broken> {
-    ask(train, &Request::new(Action::Train, None, None)).map_err(Broken)
+    ask(train, &Request::new(Action::Train, None, None))
 }
 
-/// Checks that no target of a wave that failed still has the change, if something was healthy there before and the wave
-/// goes back.
+/// Checks that no target still has a condemned change if something was healthy there before: in the wave that failed or
+/// that a person sent back and, with `retreat = "train"`, in the waves before. No hold and no window prevents that.
 fn check_way_back(train: &TrainHistory) -> Result<(), Broken> {
     let row = train_row(train)?;
-    let route_waves = train.history.deployment.relay_waves(ROUTE);
-    for ((wave, retreat), targets) in row.waves.iter().zip(route_waves).zip(waves(train.history.deployment.newest)) {
-        let failed = wave.passage.as_ref().filter(|passage| passage.verdict == Verdict::Failed);
-        let failed = failed.filter(|passage| !passage.failed.is_empty() && retreat != Retreat::Target);
-        let condemned = failed
-            .filter(|passage| row.change(passage.seen).is_some_and(|one| row.condemnation(&one.change).is_some()));
-        let Some(passage) = condemned else { continue };
-        for (place, pipeline) in targets {
-            let target = relay_row(train, place, pipeline)?;
-            let is_healthy = target.current_report().is_some_and(|report| report.state == ReportState::Healthy);
-            let has_change = |order: &PlacedOrder| {
-                order.kind == OrderKind::Deploy
-                    && order.train.as_ref().is_some_and(|of| of.seen == passage.seen)
-                    && order.before.as_ref().is_some_and(|before| before.revision != order.change.revision)
-            };
-            if is_healthy && target.order.as_ref().is_some_and(has_change) {
-                return Err(Broken(format!("{place}/{pipeline} keeps a change that failed in its wave")));
+    let retreats = train.history.deployment.relay_waves(ROUTE);
+    for (index, targets) in waves(train.history.deployment.newest).into_iter().enumerate() {
+        for (place, (wave, retreat)) in row.waves.iter().zip(&retreats).enumerate().skip(index) {
+            let failed = wave.passage.as_ref().filter(|passage| passage.verdict == Verdict::Failed);
+            let failed = failed.filter(|passage| {
+                let goes_back = if place == index { *retreat != Retreat::Target } else { *retreat == Retreat::Train };
+                goes_back && !passage.failed.is_empty() || place == index && passage.recalled
+            });
+            let condemned = failed
+                .filter(|passage| row.change(passage.seen).is_some_and(|one| row.condemnation(&one.change).is_some()));
+            let Some(passage) = condemned else { continue };
+            for (place, pipeline) in &targets {
+                if keeps_change(&relay_row(train, *place, pipeline)?, passage.seen) {
+                    return Err(Broken(format!("{place}/{pipeline} keeps a change that is condemned")));
+                }
             }
         }
     }
     Ok(())
 }
 
-/// Checks that every target runs the good change, or that `train` names what keeps it.
+/// Whether a target is healthy with a change, although something else was healthy there before.
+fn keeps_change(row: &TargetRow, seen: u64) -> bool {
+    let is_healthy = row.current_report().is_some_and(|report| report.state == ReportState::Healthy);
+    let has_change = |order: &PlacedOrder| {
+        order.kind == OrderKind::Deploy
+            && order.train.as_ref().is_some_and(|of| of.seen == seen)
+            && order.before.as_ref().is_some_and(|before| before.revision != order.change.revision)
+    };
+    is_healthy && row.order.as_ref().is_some_and(has_change)
+}
+
+/// Checks that a wave condemned only changes that failed in more of its targets than it tolerates, or that were healthy
+/// in none of them. If a person accepts an unknown target, each later failure there condemns its change.
+fn check_condemned(train: &TrainHistory) -> Result<(), Broken> {
+    let row = train_row(train)?;
+    let cloud = train.history.cloud.train.borrow();
+    let Some(witness) = cloud.as_ref() else { return Ok(()) };
+    let named = witness.waves.iter().flatten().zip(wave_names(witness.features));
+    for (index, (targets, name)) in named.enumerate() {
+        let by_wave = Judge::Wave(name.to_owned());
+        let by_failures = |one: &&Condemned| one.by == by_wave && !witness.accepted.contains(&one.seen);
+        for condemned in row.condemned.iter().filter(by_failures) {
+            let has_failed = |(place, pipeline): &&(usize, &'static str)| {
+                witness.failed.contains(&(*place, (*pipeline).to_owned(), condemned.seen))
+            };
+            let was_healthy = |(place, pipeline): &(usize, &'static str)| {
+                witness.healthy.contains(&(*place, (*pipeline).to_owned(), condemned.revision.clone()))
+            };
+            let failures = targets.iter().filter(has_failed).count();
+            if failures <= tolerated(witness.features, index) && targets.iter().any(was_healthy) {
+                let revision = &condemned.revision;
+                return Err(Broken(format!(
+                    "the wave {name} condemned {revision}, which failed in {failures} targets"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that every target runs the good change, or that `train` names what keeps it from this target.
 fn check_end(train: &mut TrainHistory, fix: &Revision, is_helped: bool) -> Result<(), Broken> {
     let unreached = unreached(train, fix)?;
     if unreached.is_empty() {
@@ -284,14 +331,53 @@ fn check_end(train: &mut TrainHistory, fix: &Revision, is_helped: bool) -> Resul
         return Ok(());
     }
     let text = text(train)?;
-    let names_reason = ["held", "unknown", "closed until", "these alarms are quiet", "condemned"]
-        .iter()
-        .any(|word| text.contains(word));
-    if is_helped || !names_reason {
+    if is_helped {
         return Err(Broken(format!("{unreached:?} do not run {fix}, and `train` says: {text}")));
+    }
+    let table = if answer::is_cut(&text) { Some(answer_to(train, &where_request())?) } else { None };
+    let answer = Answer::read(&text, wave_names(train.history.deployment.newest), table)?;
+    for (place, pipeline) in unreached {
+        if !is_explained(train, &answer, (place, pipeline), fix)? {
+            return Err(Broken(format!("{place}/{pipeline} does not run {fix}, and `train` gives no reason: {text}")));
+        }
     }
     train.report.held_ends += 1;
     Ok(())
+}
+
+/// The request that shows every target of the route.
+fn where_request() -> String {
+    json!({"action": "where", "route": ROUTE}).to_string()
+}
+
+/// Whether the answer gives a reason why this target does not run the good change: a reason of the target itself if it
+/// was ordered to run the change, and otherwise a reason of the wave where the change is.
+fn is_explained(
+    train: &TrainHistory,
+    answer: &Answer,
+    (place, pipeline): (usize, &'static str),
+    fix: &Revision,
+) -> Result<bool, Broken> {
+    let features = train.history.deployment.newest;
+    let (names, waves) = (wave_names(features), waves(features));
+    let row = train_row(train)?;
+    let seen = row.changes.iter().rfind(|one| one.change.revision == *fix).map(|one| one.seen);
+    let has_passed =
+        |name: &str| seen.is_some_and(|seen| row.wave(name).is_some_and(|wave| wave.healthy.contains(&seen)));
+    let Some(own) = waves.iter().position(|wave| wave.contains(&(place, pipeline))) else { return Ok(false) };
+    // A wave in which the change was not healthy yet keeps the change from all later ones.
+    let at = (0..own).find(|index| !has_passed(names[*index])).unwrap_or(own);
+    if answer.condemns(fix, names[at]) {
+        return Ok(true);
+    }
+    let id = configuration::target(place, pipeline);
+    let order = relay_row(train, place, pipeline)?.order;
+    if order.is_some_and(|order| order.kind == OrderKind::Deploy && order.change.revision == *fix) {
+        return Ok(answer.awaits_alarms(&id) || answer.asks_about(names[own]) && answer.is_unknown(&id));
+    }
+    let mut targets = waves[at].iter().map(|(place, pipeline)| configuration::target(*place, pipeline));
+    let awaits_others = targets.any(|target| answer.awaits_alarms(&target));
+    Ok(answer.closes(names[at]) || answer.asks_about(names[at]) || awaits_others)
 }
 
 /// Checks that the numbers of the orders to each target rise.

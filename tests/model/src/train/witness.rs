@@ -17,9 +17,10 @@ use time::{Duration, OffsetDateTime};
 
 use crate::check::Broken;
 use crate::cloud::Cloud;
-use crate::configuration;
+use crate::configuration::{self, Features};
 use crate::ledger::at_once;
-use crate::train::configuration::{ROUTE, TARGETS, alarm};
+use crate::train::configuration::{ROUTE, TARGETS, alarm, tolerated};
+use crate::train::entry::{self, Deploy, Other};
 use crate::train::pair::PairWitness;
 
 /// The largest difference between a time in a row and the true time: a clock is up to 20 seconds off, and so is
@@ -36,14 +37,33 @@ pub(crate) struct Witness {
     pub(crate) healthy: BTreeSet<(usize, String, Revision)>,
     /// The targets of the waves, unless the configuration changes in the history.
     pub(crate) waves: Option<[Vec<(usize, &'static str)>; 3]>,
+    /// The features of the first configuration.
+    pub(crate) features: Features,
+    /// For each wave, the changes that it took, in this order. A change that it took again is listed again.
+    pub(crate) taken: [Vec<u64>; 3],
+    /// The orders that ended, each with the target's place and pipeline.
+    pub(crate) ended: BTreeSet<(usize, String, u64)>,
+    /// The changes that failed in a target, each with the target's place and pipeline.
+    pub(crate) failed: BTreeSet<(usize, String, u64)>,
     /// Whether a person accepted unknown targets. A change may then go on without a target that called it healthy.
     pub(crate) has_accepted: bool,
+    /// The changes of which a person accepted an unknown target.
+    pub(crate) accepted: BTreeSet<u64>,
     /// What the model knows about the pipeline with two sources.
     pub(crate) pair: PairWitness,
     /// The number of orders of kind `rollback`.
     pub(crate) rollbacks: usize,
     /// The number of bakes that failed.
     pub(crate) failed_bakes: usize,
+}
+
+/// Notes whether a person took the target of an order for healthy, when event-relay has just written the target's row.
+pub(crate) fn see_row(cloud: &Cloud, order: &PlacedOrder) {
+    let mut train = cloud.train.borrow_mut();
+    let accepted = order.train.as_ref().filter(|of| of.accepted && of.route == ROUTE);
+    if let Some((witness, of)) = train.as_mut().zip(accepted) {
+        witness.accepted.insert(of.seen);
+    }
 }
 
 /// Checks an order that event-relay has just placed.
@@ -65,22 +85,23 @@ pub(crate) fn see_order(cloud: &Cloud, key: &Key, placed: &PlacedOrder) {
 
 fn check_order(
     cloud: &Cloud,
-    witness: &Witness,
+    witness: &mut Witness,
     (place, pipeline): (usize, &'static str),
     placed: &PlacedOrder,
 ) -> Result<(), Broken> {
     let Some(order) = &placed.train else { return Err(Broken("the order is no order of a wave".to_owned())) };
+    let row: TrainRow = read(&cloud.relay_ledger, &train::key(ROUTE))?.unwrap_or_default();
+    entry::check_change(placed, order, &row)?;
     if placed.kind == OrderKind::Rollback {
         return Ok(());
     }
-    let row: TrainRow = read(&cloud.relay_ledger, &train::key(ROUTE))?.unwrap_or_default();
     let commit = &placed.change.revision;
     if row.condemnation(&placed.change).is_some() {
         return Err(Broken(format!("commit {commit} is condemned")));
     }
-    let now = epoch_millis(cloud.clock.now.get() + TOLERANCE);
+    let millis = epoch_millis(cloud.clock.now.get() + TOLERANCE);
     let is_held =
-        |hold: &Hold| hold.wave.is_none() && hold.source_ref.is_none() && hold.until.is_none_or(|until| until > now);
+        |hold: &Hold| hold.wave.is_none() && hold.source_ref.is_none() && hold.until.is_none_or(|until| until > millis);
     if !order.promoted && row.holds.iter().any(is_held) {
         return Err(Broken("the train is held".to_owned()));
     }
@@ -99,37 +120,86 @@ fn check_order(
     if !is_free && !earlier.is_empty() && !earlier.iter().any(|name| was_healthy(name)) {
         return Err(Broken(format!("commit {commit} was never healthy in the wave before")));
     }
-    if !is_free {
-        check_wave_before(cloud, witness, (place, pipeline), order.seen)?;
+    let key = target::key(&configuration::target(place, pipeline));
+    let target: TargetRow = read(&cloud.relay_ledger, &key)?.unwrap_or_default();
+    let all = cloud.placed.borrow();
+    let before = all.iter().rfind(|one| one.key == key && one.order.number < placed.number).map(|one| &one.order);
+    let has_replaced_unstarted = entry::has_replaced_unstarted(&target, before);
+    let now = cloud.clock.now.get();
+    let deploy = Deploy { place, pipeline, placed, order, has_replaced_unstarted, train: &row, now };
+    entry::check_window(witness, &deploy)?;
+    // In the other histories, targets move between waves.
+    let Some(index) = witness.wave_of(place, pipeline) else { return Ok(()) };
+    if let Some(before) = index.checked_sub(1).filter(|_| !is_free) {
+        check_wave_before(cloud, witness, before, &deploy)?;
     }
-    let wave = witness.waves.iter().flatten().find(|wave| wave.contains(&(place, pipeline)));
-    let others = wave.into_iter().flatten().filter(|other| **other != (place, pipeline));
-    for (place, pipeline) in others {
-        let row: Option<TargetRow> = read(&cloud.relay_ledger, &target::key(&configuration::target(*place, pipeline)))?;
-        if let Some(what) = row.as_ref().and_then(|row| works_on_another(row, order.seen, now)) {
+    let others: Vec<Other> = witness.rows(cloud, index)?;
+    let others: Vec<Other> =
+        others.into_iter().filter(|other| (other.place, other.pipeline) != (place, pipeline)).collect();
+    for Other { place, pipeline, row } in &others {
+        if let Some(what) = works_on_another(row, order.seen, millis) {
             return Err(Broken(format!("{place}/{pipeline} of the same wave {what}")));
         }
+    }
+    entry::check_others(witness, index, &others, &deploy)?;
+    entry::check_newer(&mut witness.taken[index], &deploy)
+}
+
+/// Checks that no target of the wave before is unknown with the change, and that no more of them failed with it than the
+/// wave tolerates. A target that has taken another change since does not count.
+fn check_wave_before(cloud: &Cloud, witness: &Witness, before: usize, deploy: &Deploy<'_>) -> Result<(), Broken> {
+    let rows = witness.rows(cloud, before)?;
+    for Other { place, pipeline, row } in &rows {
+        let order = row.order.as_ref().and_then(|order| order.train.as_ref());
+        let report = row.current_report();
+        let is_unknown = report.is_some_and(|report| report.state == ReportState::Unknown || report.in_source);
+        if is_unknown && order.is_some_and(|order| order.seen == deploy.order.seen && !order.joined) {
+            return Err(Broken(format!("{place}/{pipeline} of the wave before is unknown")));
+        }
+    }
+    let failed = rows.iter().filter(|other| entry::has_failed(&other.row, deploy)).count();
+    if failed > tolerated(witness.features, before) {
+        return Err(Broken(format!(
+            "{failed} targets of the wave before failed with the change {}",
+            deploy.order.seen
+        )));
     }
     Ok(())
 }
 
-/// Checks that no target of the wave before is unknown with the change. A target that has taken another change since does
-/// not count.
-fn check_wave_before(cloud: &Cloud, witness: &Witness, target: (usize, &'static str), seen: u64) -> Result<(), Broken> {
-    let waves = witness.waves.iter().flatten();
-    let Some((before, _)) = waves.clone().zip(waves.skip(1)).find(|(_, wave)| wave.contains(&target)) else {
-        return Ok(());
-    };
-    for (place, pipeline) in before {
-        let row: Option<TargetRow> = read(&cloud.relay_ledger, &target::key(&configuration::target(*place, pipeline)))?;
-        let order = row.as_ref().and_then(|row| row.order.as_ref()?.train.as_ref());
-        let report = row.as_ref().and_then(TargetRow::current_report);
-        let is_unknown = report.is_some_and(|report| report.state == ReportState::Unknown || report.in_source);
-        if is_unknown && order.is_some_and(|order| order.seen == seen && !order.joined) {
-            return Err(Broken(format!("{place}/{pipeline} of the wave before is unknown")));
+impl Witness {
+    /// The index of a target's wave, unless the configuration changes in the history.
+    pub(crate) fn wave_of(&self, place: usize, pipeline: &'static str) -> Option<usize> {
+        self.waves.as_ref()?.iter().position(|wave| wave.contains(&(place, pipeline)))
+    }
+
+    /// The targets of a wave that have rows.
+    fn rows(&self, cloud: &Cloud, index: usize) -> Result<Vec<Other>, Broken> {
+        let mut rows = Vec::new();
+        for (place, pipeline) in self.waves.iter().flat_map(|waves| &waves[index]).copied() {
+            let key = target::key(&configuration::target(place, pipeline));
+            rows.extend(read(&cloud.relay_ledger, &key)?.map(|row| Other { place, pipeline, row }));
+        }
+        Ok(rows)
+    }
+
+    /// Notes what a report says about the end of its order.
+    fn see_end(&mut self, cloud: &Cloud, place: usize, report: &OrderReport) {
+        let target = TARGETS.into_iter().find(|target| *target == (place, report.pipeline.as_str()));
+        let Some((_, pipeline)) = target.filter(|_| report.state.is_final()) else { return };
+        self.ended.insert((place, pipeline.to_owned(), report.number));
+        let key = target::key(&configuration::target(place, pipeline));
+        let all = cloud.placed.borrow();
+        let placed = all.iter().rfind(|one| one.key == key && one.order.number == report.number);
+        let Some(order) = placed.map(|one| &one.order).filter(|order| order.kind == OrderKind::Deploy) else { return };
+        let has_failed = match report.state {
+            ReportState::Failed => !report.in_source,
+            state => state == ReportState::RolledBack,
+        };
+        if let Some(of) = order.train.as_ref().filter(|_| has_failed) {
+            self.failed.insert((place, pipeline.to_owned(), of.seen));
         }
     }
-    Ok(())
 }
 
 /// What a target of the wave still does with another change than this one.
@@ -163,6 +233,7 @@ pub(crate) fn see_report(cloud: &Cloud, place: usize, event: &Entry) {
     let row = read::<OrderRow>(&cloud.places[place].ledger, &key);
     let checked = row.and_then(|row| check_report(cloud, place, &report, row.as_ref()));
     witness.pair.see_report(cloud, &report);
+    witness.see_end(cloud, place, &report);
     if report.state == ReportState::Healthy {
         witness.healthy.insert((place, report.pipeline.to_string(), report.revision.clone()));
     }

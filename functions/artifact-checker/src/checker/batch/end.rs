@@ -7,7 +7,7 @@ use sekisho_lambda::{metrics, telemetry};
 use sekisho_ledger::{Error as LedgerError, Store};
 
 use crate::aws::events;
-use crate::batch::{BatchRow, Reading, Step};
+use crate::batch::{BatchRow, Reading, Step, incomplete_finding};
 use crate::checker::batch::taken::TakenBatch;
 use crate::checker::notices;
 use crate::checker::passes::Passes;
@@ -30,8 +30,8 @@ pub(super) async fn end<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) -> R
     let (succeeded, failed) = row.counts();
     let progress = row.progress();
     let is_incomplete = !row.incomplete.is_empty();
-    let news = notices::compared(run, is_incomplete.then(|| incomplete_finding(&row, &progress)).into_iter().collect());
-    let news = news.await;
+    let finding = is_incomplete.then(|| incomplete_finding(&row.bucket, progress.reason.clone()));
+    let news = notices::compared(run, finding.into_iter().collect()).await;
     let mut found: Vec<_> = news.decisions.iter().chain(&news.known).cloned().collect();
     let failures = failures(run, &row).await?;
     let more = u64::try_from(failures.len().saturating_sub(NAMED_FINDINGS)).unwrap_or(u64::MAX) + reading.untracked;
@@ -48,13 +48,6 @@ pub(super) async fn end<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) -> R
     metrics::count(FUNCTION, &BTreeMap::from([(Outcome::Repaired.name().to_owned(), succeeded)]));
     taken.row = row;
     Ok(taken.save(run).await?)
-}
-
-/// The finding that a repair is incomplete. Unlike the decision about the end, it has no sweep.
-fn incomplete_finding(row: &BatchRow, progress: &Decision<Outcome>) -> Decision<Outcome> {
-    Decision::new(Outcome::Unknown, progress.reason.clone())
-        .about("bucket", &row.bucket)
-        .about("problem", "repair-incomplete")
 }
 
 /// The findings about objects that the jobs could not repair.

@@ -15,9 +15,9 @@ use crate::aws::s3::S3;
 use crate::batch::{BatchRow, Manifest, Reading, Step};
 use crate::batch_report::{File, Listing, TaskResult, lines, result};
 use crate::checker::batch::taken::{LARGEST, RESERVE, TakenBatch};
-use crate::checker::tracker::MOST_ROWS;
 use crate::error::Error;
 use crate::finding::{self, FindingEvent, FindingRow, FindingState, PARTITION, row_key};
+use crate::finding_rows::FindingRows;
 use crate::outcome::Outcome;
 use crate::run::Run;
 
@@ -131,14 +131,14 @@ struct Findings<'a, L> {
     versions: bool,
     /// When the repair was confirmed, in seconds since 1970.
     confirmed: i64,
-    rows: HashMap<Code, (FindingRow, u64)>,
+    rows: FindingRows,
     by_key: HashMap<String, Vec<Code>>,
     outbox: Vec<FindingEvent>,
 }
 
 impl<'a, L: Store> Findings<'a, L> {
     async fn load(run: &'a Run<'a, L>, row: &BatchRow) -> Result<Self, LedgerError> {
-        let mut rows = HashMap::new();
+        let mut rows = FindingRows::default();
         let mut by_key: HashMap<String, Vec<Code>> = HashMap::new();
         for row in run.ledger.each::<FindingRow>(PARTITION, "").await?.into_iter().filter_map(Result::ok) {
             let Ok(id) = row.sk.parse::<Code>() else { continue };
@@ -147,7 +147,7 @@ impl<'a, L: Store> Findings<'a, L> {
             {
                 by_key.entry(key.clone()).or_default().push(id.clone());
             }
-            rows.insert(id, (row.state, row.revision));
+            rows.insert(id, row.state, row.revision);
         }
         Ok(Self {
             run,
@@ -202,7 +202,7 @@ impl<'a, L: Store> Findings<'a, L> {
         let (row, revision, state) = match known {
             // The report has the task twice, or this part of it is read again.
             Some((row, _)) if row.found_by == self.code => return Ok(()),
-            None if self.rows.len() >= MOST_ROWS => {
+            None if self.rows.is_full() => {
                 reading.untracked += 1;
                 return Ok(());
             }
@@ -232,7 +232,7 @@ impl<'a, L: Store> Findings<'a, L> {
                 if matches!(state, FindingState::New | FindingState::Resolved) {
                     self.outbox.push(FindingEvent::new(id, &row, state));
                 }
-                self.rows.insert(id.clone(), (row, revision));
+                self.rows.insert(id.clone(), row, revision);
                 Ok(true)
             }
             Err(error @ LedgerError::Changed(_)) => {

@@ -7,10 +7,11 @@ use time::OffsetDateTime;
 
 use super::Counts;
 use super::witness::Witness;
+use crate::world::jobs::JobRules;
 use crate::world::{BUCKET, World, now};
 
 /// What must happen in the histories, so that they show something.
-pub(super) const KINDS: [&str; 24] = [
+pub(super) const KINDS: [&str; 27] = [
     "sweeps of the schedule",
     "sweeps of a person",
     "passes that ended",
@@ -29,6 +30,9 @@ pub(super) const KINDS: [&str; 24] = [
     "messages that nobody delivers any more",
     "events of objects",
     "repairs",
+    "confirmations",
+    "jobs that failed halfway",
+    "repairs that left objects behind",
     "objects written",
     "objects deleted",
     "objects re-keyed",
@@ -56,6 +60,8 @@ pub(super) struct Faults {
     pub(super) killer: Option<String>,
     /// S3 takes this long to answer about this object.
     pub(super) slow: Option<(String, Duration)>,
+    /// The ledger takes this long to answer that it has written several rows.
+    pub(super) late_transactions: Duration,
 }
 
 /// A message that the function has sent to its queue.
@@ -152,6 +158,8 @@ impl Cloud {
         state.log("the faults end");
         state.faults = Faults::default();
         state.witness.page = 1_000;
-        self.world.state().buckets.get_mut(BUCKET).unwrap().page = 1_000;
+        let mut world = self.world.state();
+        world.job_rules = JobRules::default();
+        world.buckets.get_mut(BUCKET).unwrap().page = 1_000;
     }
 }

@@ -1,6 +1,5 @@
 //! One history: the queue, the schedule, the invocations and the time.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +10,17 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::Invocation;
-use sekisho_ledger::{Key, Memory, Store};
-use serde_json::{Value, json};
+use sekisho_ledger::Memory;
+use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use super::cloud::Cloud;
-use super::others::{self, Deed};
+use super::others::{self, Deed, EVENTS};
 use super::process::Process;
 use super::scene::{Kind, Scene};
-use super::witness::is_wrong;
-use super::{Broken, Counts};
+use super::{Broken, Counts, jobs, rest};
 use crate::sweeps::{SCHEDULE, SWEEP};
-use crate::world::s3::Sse;
-use crate::world::{BUCKET, invocation};
+use crate::world::{FUNCTION, invocation};
 
 /// The time for which SQS hides a message that was received.
 const HIDDEN: Duration = Duration::from_mins(30);
@@ -124,20 +121,26 @@ impl History {
     async fn until_the_end(&mut self) -> Result<(), String> {
         self.until_idle().await?;
         // If something was given up, the next sweep of the schedule takes it up.
-        if !self.has_given_up {
-            self.check_ends()?;
+        match (self.has_given_up, self.scene.kind) {
+            (false, _) => self.check_ends(Duration::ZERO)?,
+            (true, Kind::Poison) => self.check_ends(Duration::from_hours(47))?,
+            (true, _) => {}
         }
         self.cloud.end_faults();
         // The sweeps of the schedule do not see keys that were changed in place, and that of a person does.
         for payload in [SCHEDULE, SWEEP] {
-            tokio::time::sleep(Duration::from_hours(24)).await;
+            tokio::time::sleep(others::DAY).await;
             self.cloud.log("a day later");
             let what = if payload == SWEEP { "sweeps of a person" } else { "sweeps of the schedule" };
             self.deeds.push((Instant::now(), Deed::Invoke { payload: payload.to_owned(), what }));
             self.until_idle().await?;
+            if let Some(code) = rest::open_repair(&self.memory).await? {
+                self.deeds.push((Instant::now(), jobs::confirmation(&code)));
+                self.until_idle().await?;
+            }
         }
-        self.check_ends()?;
-        self.check_at_rest().await
+        self.check_ends(Duration::ZERO)?;
+        rest::check(&self.cloud, &self.memory).await
     }
 
     /// Goes on until nothing is left to do.
@@ -245,7 +248,8 @@ impl History {
             Deed::Rekey(key) => others::rekey(&self.cloud, &key),
             Deed::Invoke { payload, what } => {
                 self.cloud.state().count(what);
-                let id = format!("request-{}", self.invocations);
+                let kind = if what == EVENTS { "event" } else { "request" };
+                let id = format!("{kind}-{}", self.invocations);
                 self.begin(Work::Request { payload, id, attempt: 1 });
             }
         }
@@ -278,7 +282,8 @@ impl History {
             current.ahead.clear();
             current.claims.clear();
         }
-        let invocation = invocation(&id, time);
+        let function = if matches!(work, Work::Message(_)) { "sekisho-artifact-sweeper" } else { FUNCTION };
+        let invocation = Invocation { function: function.to_owned(), ..invocation(&id, time) };
         self.running.push(Box::pin(invoke(process, work, payload, invocation, time)));
     }
 
@@ -294,10 +299,9 @@ impl History {
         let has_failed = match &end {
             End::Answered(answer) => {
                 match &**answer {
-                    Ok(answer) => self.read(&id, answer, is_range)?,
+                    Ok(answer) => self.read(&id, answer)?,
                     Err(error) => self.cloud.log(&format!("{id} fails: {error}")),
                 }
-                self.cloud.state().witness.failures += u64::from(answer.is_err() && is_range);
                 answer.is_err()
             }
             End::Died => {
@@ -308,7 +312,6 @@ impl History {
                 if was_claimed {
                     state.count("deaths while a repair was claimed");
                 }
-                state.witness.failures += u64::from(is_range);
                 true
             }
             End::TimedOut => return Err(format!("{id} did not end in time")),
@@ -320,16 +323,16 @@ impl History {
         Ok(())
     }
 
-    fn read(&mut self, id: &str, answer: &Answer, is_range: bool) -> Result<(), String> {
+    fn read(&mut self, id: &str, answer: &Answer) -> Result<(), String> {
         let first = answer.decisions.first();
         let text = first.map_or_else(String::new, |first| format!("{:?}: {}", first.outcome, first.reason));
         let mut state = self.cloud.state();
         state.log(&format!("{id} ends: {}", text.chars().take(240).collect::<String>()));
-        // An attempt that ended with an error, or the range that was set aside after it.
+        let now = Instant::now();
+        let confirmations = jobs::confirmations(&mut state, self.scene.special, answer);
+        self.deeds.extend(confirmations.into_iter().map(|(late, deed)| (now + late, deed)));
         let is_left = |one: &Decision<Outcome>| one.concerns.get("problem").is_some_and(|it| it == "not-swept");
         self.has_given_up |= answer.decisions.iter().any(is_left);
-        let is_failure = is_range && first.is_some_and(|first| first.outcome == Outcome::Unknown);
-        state.witness.failures += u64::from(is_failure);
         for report in answer.sweeps.iter().filter(|report| report.complete && report.range.is_none()) {
             let says = |decision: &&Decision<Outcome>| {
                 decision.concerns.get("sweep").is_some_and(|sweep| *sweep == report.sweep)
@@ -355,6 +358,8 @@ impl History {
                 let due = now + Duration::from_hours(12);
                 self.queue.push(Message { due, receives: 0, ..message });
             }
+            // A person repeats it, or does not.
+            Work::Request { payload, .. } if payload.starts_with(r#"{"repair""#) => {}
             Work::Request { payload, id, attempt } if attempt < MOST_ATTEMPTS => {
                 let due = now + Duration::from_mins(u64::from(attempt));
                 self.retries.push((due, Work::Request { payload, id, attempt: attempt + 1 }));
@@ -366,42 +371,11 @@ impl History {
         }
     }
 
-    /// Checks that every pass has ended.
-    fn check_ends(&self) -> Result<(), String> {
+    /// Checks that every pass has ended that began so long ago.
+    fn check_ends(&self, age: Duration) -> Result<(), String> {
         let state = self.cloud.state();
-        let open = state.witness.open_passes();
+        let open = state.witness.open_passes(age);
         if open.is_empty() { Ok(()) } else { Err(format!("nobody ends the passes {open:?}")) }
-    }
-
-    /// Checks what must hold some days after the last fault.
-    async fn check_at_rest(&self) -> Result<(), String> {
-        let row = self.memory.read::<Value>(&Key::state(format!("sweep#{BUCKET}"))).await;
-        let row = row.map_err(|error| error.to_string())?.ok_or("there was no sweep")?.state;
-        if row["ranges"]["unchecked"] != 0 || row["listing_refused"] == true {
-            return Err(format!("the last sweep is incomplete: {row}"));
-        }
-        let keys: BTreeSet<String> = self.cloud.world.state().bucket(BUCKET).objects.keys().cloned().collect();
-        let wrong: Vec<&String> = keys.iter().filter(|key| is_wrong(&self.cloud.world, key)).collect();
-        if !wrong.is_empty() {
-            return Err(format!("at rest, {wrong:?} are under wrong keys"));
-        }
-        let is_foreign = |key: &&String| {
-            let state = self.cloud.world.state();
-            let latest = state.bucket(BUCKET).latest(key).map(|latest| latest.sse.clone());
-            matches!(latest, Some(Sse::Kms(arn)) if !arn.contains(crate::world::ACCOUNT))
-        };
-        let foreign: BTreeSet<&String> = keys.iter().filter(is_foreign).collect();
-        let rows = self.memory.list::<Value>("artifact-finding", "").await.map_err(|error| error.to_string())?;
-        let is_open = |row: &Value| row["state"] == "open" && row["of_older_version"] != true;
-        let open: BTreeSet<String> = rows
-            .iter()
-            .filter(|row| is_open(&row.state))
-            .filter_map(|row| row.state["key"].as_str().map(str::to_owned))
-            .collect();
-        if foreign.into_iter().ne(open.iter()) {
-            return Err(format!("at rest, the open findings are about {open:?}"));
-        }
-        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use time::OffsetDateTime;
+use tokio::time::sleep;
 
 use super::process::Life;
 
@@ -45,10 +46,14 @@ impl Ledger {
         Err(Error::Unavailable { key: key.clone(), throttled: true, source: "throttled".into() })
     }
 
-    /// Shows the witness the row of a sweep, which tells when a pass begins and ends, and the claim of a repair.
+    /// Shows the witness a row that several invocations share.
     async fn show(&self, key: &Key) {
+        let is_shown = ["repair#", "sweep#", "artifact-repair"].iter().any(|start| key.pk.starts_with(start));
+        if !is_shown || key.sk == "repairs" {
+            return;
+        }
+        let row = self.memory.read::<Value>(key).await.unwrap().unwrap().state;
         if let Some(object) = key.pk.strip_prefix("repair#") {
-            let row = self.memory.read::<Value>(key).await.unwrap().unwrap().state;
             let mut current = self.life.current();
             if row["until"] == 0 {
                 current.claims.remove(object);
@@ -56,10 +61,10 @@ impl Ledger {
                 current.claims.insert(object.to_owned());
             }
         }
+        let mut state = self.life.cloud.state();
+        let state = &mut *state;
+        state.witness.saw_shared_row(key, &row, &mut state.counts);
         if key.pk.starts_with("sweep#") && key.sk == "state" {
-            let row = self.memory.read::<Value>(key).await.unwrap().unwrap().state;
-            let mut state = self.life.cloud.state();
-            let state = &mut *state;
             let news = state.witness.saw_row(&row, &self.life.cloud.world, &mut state.counts);
             if let Some(news) = news {
                 state.log(&format!("the pass {} {news}: {}", row["sweep"], row["totals"]["outcomes"]));
@@ -115,6 +120,8 @@ impl Store for Ledger {
                 self.show(row.key()).await;
             }
         }
+        let late = self.life.cloud.state().faults.late_transactions;
+        sleep(late).await;
         self.end(first.key(), written).await
     }
 

@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use tokio::time::sleep;
 
 use super::cloud::Sent;
+use super::jobs::BeforeJob;
 use super::process::Life;
 use super::witness::{Looked, Write, is_artifact};
 use crate::world::s3::Sse;
@@ -63,7 +64,7 @@ impl Network {
 
     fn answer(&self, request: &Request) -> Response {
         let internal_error = || match request.service.as_str() {
-            "s3" | "sns" | "sts" => Response::error(500, "InternalError", "We encountered an error."),
+            "s3" | "s3-control" | "sns" | "sts" => Response::error(500, "InternalError", "We encountered an error."),
             _ => Response { status: 500, ..Response::json_error("InternalFailure", "an internal error") },
         };
         if let Some(refused) = self.refused_listing(request) {
@@ -76,7 +77,11 @@ impl Network {
             Some(Fault::AnswerLost) | None => {}
         }
         let before = self.write_of(request);
+        let before_job = BeforeJob::of(request, &self.life.cloud);
         let answer = self.life.cloud.world.answer(request);
+        if let Some(before) = before_job {
+            before.compare(&mut self.life.cloud.state(), &self.life.cloud);
+        }
         self.record(request, &answer, before, fault.is_some());
         if fault.is_some() { internal_error() } else { answer }
     }
@@ -87,7 +92,9 @@ impl Network {
         let after = request.query.get("start-after").or(request.query.get("key-marker"));
         let mut state = self.life.cloud.state();
         let unlisted = state.faults.unlisted_after.as_ref().filter(|_| is_listing)?;
-        if after.map_or("", String::as_str) < unlisted.as_str() || request.query.contains_key("max-keys") {
+        let after = after.map_or("", String::as_str);
+        // The function lists its own reports to put a manifest together.
+        if after < unlisted.as_str() || !is_artifact(after) || request.query.contains_key("max-keys") {
             return None;
         }
         state.count("refused listings");
@@ -126,8 +133,9 @@ impl Network {
         match (request.operation.as_str(), key(request)) {
             ("HeadObject" | "GetObject", Some(key)) if answer.status < 500 => {
                 let version = request.query.get("versionId").cloned();
-                self.life.current().ahead.remove(key);
-                self.life.cloud.state().witness.looked(Looked::now(key, version));
+                let mut current = self.life.current();
+                current.ahead.remove(key);
+                self.life.cloud.state().witness.looked(Looked::now(&current.request_id, key, version));
             }
             ("ListObjectsV2", None) if !request.query.contains_key("max-keys") => self.listed(answer),
             ("SendMessage", _) => self.sent(),

@@ -1,15 +1,18 @@
-//! What changes objects besides the sweeps: people and pipelines, and the events about it.
-//!
-//! A job of S3 Batch Operations, which the function may order, is not in the model yet. It would be one more [`Deed`]:
-//! it changes some of the objects of its manifest, fails or ends, and leaves its report.
+//! What changes objects besides the function: people and pipelines, and the events about it.
 
 use std::time::Duration;
 
 use super::cloud::Cloud;
-use super::scene::{Kind, Scene, sse};
+use super::scene::{Kind, Scene, Special, sse};
 use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_DRY_RUN, SWEEP_VERSIONS};
 use crate::world::s3::{Sse, Version};
 use crate::world::{BUCKET, created, now, under};
+
+/// The invocations for events of objects, whose request ids begin with `event-`.
+pub(super) const EVENTS: &str = "events of objects";
+
+/// The time between two sweeps of the schedule.
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
 /// Something that happens at a time of a history.
 #[derive(Debug, Clone)]
@@ -44,6 +47,14 @@ fn some_sweep(cloud: &Cloud) -> Deed {
 /// What happens in a history, each with its time.
 pub(super) fn deeds(cloud: &Cloud, scene: &Scene) -> Vec<(Duration, Deed)> {
     let mut deeds = vec![(Duration::ZERO, some_sweep(cloud))];
+    let of_person = |payload: &str| Deed::Invoke { payload: payload.to_owned(), what: "sweeps of a person" };
+    match scene.special {
+        Special::TwoSweeps => {
+            deeds = vec![(Duration::ZERO, of_person(SWEEP)), (Duration::from_secs(8), of_person(SWEEP_VERSIONS))];
+        }
+        Special::JobBesideSweep => return vec![(Duration::ZERO, of_person(SWEEP))],
+        Special::Nothing | Special::LateDivisions | Special::LongCheck => {}
+    }
     let count = cloud.state().below(match scene.kind {
         Kind::Changes => 24,
         Kind::Deep => 3,
@@ -70,11 +81,14 @@ pub(super) fn deeds(cloud: &Cloud, scene: &Scene) -> Vec<(Duration, Deed)> {
     if matches!(scene.kind, Kind::Poison | Kind::Unlisted) {
         // Every pass must end although the fault lasts.
         for day in 1..=2 {
-            let schedule = Deed::Invoke { payload: SCHEDULE.to_owned(), what: "sweeps of the schedule" };
-            deeds.push((Duration::from_hours(24 * day), schedule));
+            deeds.push((DAY * day, sweep_of_schedule()));
         }
     }
     deeds
+}
+
+pub(super) fn sweep_of_schedule() -> Deed {
+    Deed::Invoke { payload: SCHEDULE.to_owned(), what: "sweeps of the schedule" }
 }
 
 /// The event about the latest version of an object, which may have been repeated or late.
@@ -82,7 +96,7 @@ pub(super) fn event(cloud: &Cloud, key: &str) -> Deed {
     let world = cloud.world.state();
     let bucket = world.bucket(BUCKET);
     let version = bucket.latest(key).map(|latest| latest.id.clone()).filter(|_| bucket.versioned);
-    Deed::Invoke { payload: created(BUCKET, key, version.as_deref()), what: "events of objects" }
+    Deed::Invoke { payload: created(BUCKET, key, version.as_deref()), what: EVENTS }
 }
 
 /// Writes an object. Returns the events that S3 sends.
@@ -94,9 +108,10 @@ pub(super) fn put(cloud: &Cloud, key: &str) -> Vec<(Duration, Deed)> {
     state.witness.touched(key, &id);
     state.count("objects written");
     state.log(&format!("somebody writes {key} {id}"));
-    let (events, late) = (state.one_of(&[1, 1, 1, 0, 2]), state.below(30));
+    // Some doubled events are handled at the same time.
+    let (events, late) = (state.one_of(&[1, 1, 1, 0, 2]), state.below(30) * state.one_of(&[40, 40, 1_000]));
     drop(state);
-    (0..events).map(|n| (Duration::from_secs(late * n), event(cloud, key))).collect()
+    (0..events).map(|n| (Duration::from_millis(late * n), event(cloud, key))).collect()
 }
 
 pub(super) fn delete(cloud: &Cloud, key: &str) {

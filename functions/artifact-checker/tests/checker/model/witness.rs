@@ -3,31 +3,33 @@
 //! - no object that existed from the beginning to the end of a pass is left unchecked, unless the pass says so;
 //! - the totals of a pass are exact, if nobody writes or deletes objects meanwhile;
 //! - after a pass, every wrong object is repaired, unless the pass says so;
-//! - no object is repaired twice, unless somebody else has changed its key back;
-//! - a range is set aside only after three failures;
+//! - no object is repaired twice, by the function or by a job, unless somebody else has changed its key back;
 //! - no invocation lists far ahead of its checks, so its memory does not grow with the bucket.
 //!
-//! The history itself sees whether everything ends.
+//! `rows` has further promises, and the history itself sees whether everything ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use sekisho_ledger::Key;
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::Counts;
 use super::network::is_right;
+use super::rows::{PassEnd, Rows};
+use super::said::{NAMED_PARTS, Said};
 use crate::world::s3::{Sse, Version};
 use crate::world::{BUCKET, World, now};
 
 /// The most pages that one invocation has open.
 const MOST_PAGES: usize = 8;
-/// The attempts to check a range before it is set aside.
-const MOST_ATTEMPTS: u64 = 3;
-/// The row of a sweep names so many of the parts that were not checked.
-const NAMED_PARTS: u64 = 10;
 /// Somebody may change a key between the last look at an object and its repair.
 const RACE: Duration = Duration::from_mins(2);
+/// For so long, an invocation that has begun before decides to repair in place, although a repair is left to S3 Batch
+/// Operations. Each of its calls takes up to twice the latency.
+const LONGEST_UNAWARE: Duration = Duration::from_secs(12);
+const MOST_CALLS: u32 = 15;
 const REPORTS: &str = "sekisho-reports/";
 
 /// The versions of an object: key and version.
@@ -36,13 +38,14 @@ type ObjectVersion = (String, String);
 /// An object that S3 showed to the function, or said that it does not exist.
 pub(super) struct Looked {
     at: OffsetDateTime,
+    by: String,
     key: String,
     version: Option<String>,
 }
 
 impl Looked {
-    pub(super) fn now(key: &str, version: Option<String>) -> Self {
-        Self { at: now(), key: key.to_owned(), version }
+    pub(super) fn now(request_id: &str, key: &str, version: Option<String>) -> Self {
+        Self { at: now(), by: request_id.to_owned(), key: key.to_owned(), version }
     }
 }
 
@@ -55,6 +58,28 @@ pub(super) struct Write {
     pub(super) was_right: bool,
 }
 
+/// A task of a job of S3 Batch Operations.
+pub(super) struct Task {
+    pub(super) key: String,
+    /// Whether the object was already under the right key.
+    pub(super) was_right: bool,
+}
+
+/// A repair that was made.
+struct Repaired {
+    /// When the job came to the object, or when the function first looked at it, after which it decides.
+    at: OffsetDateTime,
+    key: String,
+    by: Repairer,
+}
+
+enum Repairer {
+    Event,
+    Sweep,
+    /// A job of the repair with this code.
+    Job(String),
+}
+
 /// One pass over the bucket.
 struct Pass {
     began: OffsetDateTime,
@@ -62,7 +87,6 @@ struct Pass {
     dry_run: bool,
     /// The latest versions at the beginning, or all versions if the pass checks all of them.
     existed: BTreeSet<ObjectVersion>,
-    failures_before: u64,
     has_ended: bool,
 }
 
@@ -74,51 +98,21 @@ pub(super) struct Witness {
     touched: Vec<(OffsetDateTime, ObjectVersion)>,
     /// The last repair of each version, and the invocation that made it without getting an answer.
     unanswered: BTreeMap<ObjectVersion, String>,
-    /// How many attempts to check a range died or failed.
-    pub(super) failures: u64,
+    repairs: Vec<Repaired>,
+    rows: Rows,
+    /// Whether no pass may end without a decision about an object, unless it has set aside a range.
+    pub(super) decides_all: bool,
+    /// The longest time before a call takes effect, and the longest time after it.
+    pub(super) latency: Duration,
     /// The number of objects that a page has.
     pub(super) page: usize,
     /// The first promise that was broken.
     pub(super) broken: Option<String>,
 }
 
-/// What a pass says about itself in its row.
-struct Said<'r> {
-    row: &'r Value,
-}
-
-impl Said<'_> {
-    fn count(&self, pointer: &str) -> u64 {
-        self.row.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
-    }
-
-    /// The number of objects with one of these outcomes.
-    fn outcomes(&self, names: &[&str]) -> u64 {
-        names.iter().map(|name| self.count(&format!("/totals/outcomes/{name}"))).sum()
-    }
-
-    /// The number of checked objects and of those that an incremental pass did not have to check.
-    fn objects(&self) -> u64 {
-        self.count("/totals/objects") + self.count("/totals/unchanged")
-    }
-
-    fn is_listing_refused(&self) -> bool {
-        self.row["listing_refused"] == true
-    }
-
-    fn since(&self) -> Option<i64> {
-        self.row["since"].as_i64()
-    }
-
-    /// Whether the pass says that the object with this key is in a part that was not checked.
-    fn names_as_unchecked(&self, key: &str) -> bool {
-        let parts = self.row["ranges"]["named_unchecked"].as_array().into_iter().flatten();
-        parts.filter_map(Value::as_str).any(|part| {
-            let quoted = |text: &str| text.strip_prefix('"').and_then(|rest| rest.split('"').next().map(str::to_owned));
-            let (_, rest) = part.split_once("the objects after ").expect("a part begins with its first key");
-            let (after, end) = rest.split_once(" up to ").expect("a part has an end");
-            quoted(after).is_none_or(|after| *key > *after) && quoted(end).is_none_or(|end| *key <= *end)
-        })
+impl Pass {
+    fn is_ordinary(&self) -> bool {
+        !self.versions && !self.dry_run
     }
 }
 
@@ -167,13 +161,55 @@ impl Witness {
         let is_repetition = self.unanswered.get(&object).is_some_and(|by| by == request_id);
         let since = now() - RACE;
         let is_race = self.touched.iter().any(|(at, (key, _))| *at >= since && *key == object.0);
-        if write.was_right && !is_repetition && !is_race {
+        let is_event = request_id.starts_with("event-");
+        // Between the event's last look and its repair, a job may have repaired the object.
+        let is_after_job =
+            is_event && self.has_repaired(&object.0, |one| matches!(one.by, Repairer::Job(_)) && one.at >= since);
+        if write.was_right && !is_repetition && !is_race && !is_after_job {
             self.broke(format!("{request_id} repaired {} {} once more", object.0, object.1));
         }
+        let by = if is_event { Repairer::Event } else { Repairer::Sweep };
+        let is_it = |look: &&Looked| {
+            look.by == request_id && look.key == object.0 && look.version.as_ref().is_none_or(|id| *id == object.1)
+        };
+        let at = self.looks.iter().find(is_it).map_or_else(now, |look| look.at);
+        self.repairs.push(Repaired { at, key: object.0.clone(), by });
         if is_lost {
             self.unanswered.insert(object, request_id.to_owned());
         } else {
             self.unanswered.remove(&object);
+        }
+    }
+
+    fn has_repaired(&self, key: &str, which: impl Fn(&Repaired) -> bool) -> bool {
+        self.repairs.iter().any(|one| one.key == key && which(one))
+    }
+
+    /// A job has come to an object. An event may have repaired the object before, and so may an invocation of another
+    /// sweep that did not know of the job yet.
+    pub(super) fn repaired_by_job(&mut self, task: Task) {
+        let Task { key, was_right } = task;
+        let repair = self.rows.repair.as_ref().expect("the ledger has the repair before there is a job");
+        let code = repair.code.clone();
+        let aware = repair.opened + LONGEST_UNAWARE + self.latency * MOST_CALLS;
+        let began = self.passes.get(&repair.sweep).map(|pass| pass.began);
+        let is_known = |one: &Repaired| match &one.by {
+            Repairer::Event => true,
+            Repairer::Sweep => one.at < aware,
+            // The sweep that left the object to this job began before an earlier job came to the object.
+            Repairer::Job(earlier) => *earlier != code && began.is_some_and(|began| one.at >= began),
+        };
+        let is_touched = self.touched.iter().any(|(_, (touched, _))| *touched == key);
+        if was_right && !is_touched && !self.has_repaired(&key, is_known) {
+            self.broke(format!("the job of the repair {code} repairs {key} once more"));
+        }
+        self.repairs.push(Repaired { at: now(), key, by: Repairer::Job(code) });
+    }
+
+    /// The ledger has this row now, which several invocations share.
+    pub(super) fn saw_shared_row(&mut self, key: &Key, row: &Value, counts: &mut Counts) {
+        if let Err(broken) = self.rows.saw(key, row, counts) {
+            self.broke(broken);
         }
     }
 
@@ -188,14 +224,12 @@ impl Witness {
                 *counts.entry("passes beside another pass").or_default() += 1;
             }
             let (versions, dry_run) = (row["versions"] == true, row["dry_run"] == true);
-            let pass = Pass {
-                began: now(),
-                versions,
-                dry_run,
-                existed: existing(world, versions),
-                failures_before: self.failures,
-                has_ended: false,
-            };
+            let pass = Pass { began: now(), versions, dry_run, existed: existing(world, versions), has_ended: false };
+            if pass.is_ordinary()
+                && let Err(broken) = self.rows.pass_begins(row["since"].is_i64())
+            {
+                self.broke(format!("pass {id}: {broken}"));
+            }
             // An incremental sweep that a person's sweep replaces never ends.
             if let Some(replaced) = row["replaces"].as_str() {
                 self.passes.remove(replaced);
@@ -213,9 +247,10 @@ impl Witness {
         news
     }
 
-    /// The passes that have begun and not ended.
-    pub(super) fn open_passes(&self) -> Vec<&String> {
-        self.passes.iter().filter(|(_, pass)| !pass.has_ended).map(|(id, _)| id).collect()
+    /// The passes that have begun so long ago and not ended.
+    pub(super) fn open_passes(&self, age: Duration) -> Vec<&String> {
+        let is_open = |pass: &Pass| !pass.has_ended && now() - pass.began >= age;
+        self.passes.iter().filter(|(_, pass)| is_open(pass)).map(|(id, _)| id).collect()
     }
 
     fn end_pass(&mut self, id: &str, said: &Said<'_>, world: &World, counts: &mut Counts) {
@@ -236,9 +271,17 @@ impl Witness {
         for wrong in results.into_iter().filter_map(Result::err) {
             self.broke(format!("pass {id}: {wrong}: {}", said.row["totals"]));
         }
-        // The invocation that ends the pass may be the last attempt.
-        if unchecked * MOST_ATTEMPTS > self.failures - pass.failures_before + 1 {
-            self.broke(format!("pass {id}: {unchecked} ranges are set aside without three failures each"));
+        if self.decides_all && unchecked == 0 && said.outcomes(&["unknown"]) > 0 {
+            self.broke(format!("pass {id} is undecided about an object: {}", said.row["totals"]));
+        }
+        if !pass.dry_run && said.since().is_none() {
+            let end = PassEnd {
+                is_ordinary: pass.is_ordinary(),
+                is_whole: unchecked + said.outcomes(&["ignored"]) == 0 && !said.is_listing_refused(),
+                left: said.count("/totals/left"),
+                untracked: said.count("/totals/untracked"),
+            };
+            self.rows.complete_pass_ends(id, &end);
         }
         self.passes.insert(id.to_owned(), pass);
     }
@@ -268,12 +311,13 @@ impl Witness {
             return Err(format!("the outcomes are of {of_outcomes} objects"));
         }
         let unchecked = said.count("/ranges/unchecked");
-        let distinct = |objects: BTreeSet<ObjectVersion>| {
-            let is_counted = |key: &str| !said.names_as_unchecked(key);
-            let counted = objects.into_iter().filter(|(key, _)| is_counted(key));
+        let distinct = |objects: BTreeSet<ObjectVersion>, is_least: bool| {
+            let is_unchecked = |key: &str| said.has_unchecked_part(key, is_least && pass.versions);
+            let counted = objects.into_iter().filter(|(key, _)| !is_unchecked(key));
             if pass.versions { counted.count() } else { counted.map(|(key, _)| key).collect::<BTreeSet<_>>().len() }
         };
-        let (least, most) = (distinct(self.stable(pass, world)) as u64, distinct(self.ever(pass, world)) as u64);
+        let least = distinct(self.stable(pass, world), true) as u64;
+        let most = distinct(self.ever(pass, world), false) as u64;
         let is_known = !said.is_listing_refused() && unchecked <= NAMED_PARTS;
         if said.objects() > most && unchecked <= NAMED_PARTS {
             return Err(format!("it counts {} objects, and there were at most {most}", said.objects()));
@@ -324,7 +368,8 @@ impl Witness {
         let is_expected = |key: &String| !said.names_as_unchecked(key) && !is_left_out(key, said, world);
         let wrong: Vec<&String> =
             stable.iter().filter(|key| is_expected(key)).filter(|key| is_wrong(world, key)).collect();
-        let undecided = said.outcomes(&["unknown", "ignored", "non-converging", "unverifiable"]);
+        let left = said.count("/totals/left") + said.count("/totals/untracked");
+        let undecided = left + said.outcomes(&["unknown", "ignored", "non-converging", "unverifiable"]);
         if wrong.len() as u64 > undecided {
             return Err(format!("{wrong:?} are under wrong keys"));
         }

@@ -19,6 +19,8 @@ pub(crate) struct Faulty<'m> {
     pub(crate) slow_rows: (&'static str, Duration),
     /// Writes of single rows of this partition fail.
     pub(crate) unwritable: &'static str,
+    /// Whether other invocations change one of the rows before each write of several rows.
+    pub(crate) is_busy: bool,
     pub(crate) reads: Cell<u32>,
     /// How many such rows were read.
     pub(crate) slow_reads: Cell<u32>,
@@ -28,7 +30,8 @@ impl<'m> Faulty<'m> {
     pub(crate) fn new(memory: &'m Memory) -> Self {
         let late_read = (0, Duration::ZERO);
         let (reads, slow_reads) = (Cell::default(), Cell::default());
-        Self { memory, late_read, slow_rows: ("\n", Duration::ZERO), unwritable: "", reads, slow_reads }
+        let slow_rows = ("\n", Duration::ZERO);
+        Self { memory, late_read, slow_rows, unwritable: "", is_busy: false, reads, slow_reads }
     }
 }
 
@@ -68,6 +71,9 @@ impl Store for Faulty<'_> {
     }
 
     async fn write_all(&self, rows: &[Write], writer: &str) -> Result<(), Error> {
+        if self.is_busy {
+            return Err(Error::Changed(rows[0].key().clone()));
+        }
         self.memory.write_all(rows, writer).await
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub(crate) use list::encoded;
 use time::OffsetDateTime;
 
-use crate::world::{Key, Request, Response, State};
+use crate::world::{BUCKET, Key, Request, Response, State, key as key_arn};
 
 /// A policy that denies requests without TLS.
 const DENY_PLAIN_HTTP: &str = r#"{"Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":
@@ -248,7 +248,10 @@ pub(crate) fn answer(state: &mut State, request: &Request) -> Response {
         "HeadObject" | "GetObject" => read::object(state, request, bucket, key),
         "ListObjectsV2" => list::latest(found, request),
         "ListObjectVersions" => list::versions(found, request),
-        "GetBucketEncryption" => read::default_encryption(found),
+        "GetBucketEncryption" => {
+            let is_deployed = bucket == BUCKET && !state.is_default_reset;
+            read::default_encryption(found, is_deployed.then(|| key_arn("right")))
+        }
         "GetPublicAccessBlock" => read::public_access_block(found),
         "GetBucketPolicy" => match &found.policy {
             Some(policy) => Response::new(200).body(policy.clone()),

@@ -1,24 +1,22 @@
 //! Random histories of a train. The promises of the contract hold after each step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::ReportState;
+use time::Duration;
 
 use super::super::*;
-use super::world::{CONFIG, World, id, number, with};
-use crate::target::Progress;
-use crate::target::is_same_revision;
-use crate::train::{Passage, Verdict};
-use crate::wave::Standing;
+use super::promises::{Promises, check_scope};
+use super::record::{PIPELINES, Record, WAVES};
+use super::world::{CONFIG, Details, World, id, number, with};
+use crate::train::Arrival;
 
-/// `SEKISHO_HISTORIES` sets another number.
+/// `SEKISHO_HISTORIES` sets another number, and `SEKISHO_SEED` runs only the history with that seed.
 const HISTORIES: u64 = 60;
 const STEPS: usize = 120;
-const PIPELINES: [&str; 6] = ["a1", "a2", "b1", "b2", "c1", "c2"];
-const WAVES: [&str; 3] = ["a", "b", "c"];
-const FINAL: [ReportState; 4] =
-    [ReportState::Healthy, ReportState::Failed, ReportState::RolledBack, ReportState::Unknown];
+/// The key of a wave that is open for a while after the start, and opens and closes again within some hours.
+const WINDOWS: &str = r#"windows = ["Mon-Sun 12:00-13:00 UTC", "Mon-Sun 14:30-17:00 UTC"]"#;
 
 /// A generator of numbers whose seed repeats a history.
 struct Dice(u64);
@@ -40,12 +38,12 @@ impl Dice {
 fn configuration(dice: &mut Dice) -> String {
     let mut config = CONFIG.to_owned();
     for wave in WAVES {
-        for keys in ["at_once = 1", "tolerate = 1", r#"retreat = "target""#, r#"retreat = "train""#] {
-            let has_retreat = keys.starts_with("retreat");
-            let marker = format!("#{wave}\n");
-            if dice.roll(3) == 0 && !(has_retreat && config.split(&marker).next().unwrap().ends_with("\"\n")) {
-                config = config.replace(&marker, &format!("{keys}\n{marker}"));
-            }
+        let keys = ["at_once = 1", "tolerate = 1", WINDOWS].into_iter().filter(|_| dice.roll(3) == 0);
+        let mut keys: Vec<&str> = keys.collect();
+        keys.extend(dice.pick(&[None, None, Some(r#"retreat = "target""#), Some(r#"retreat = "train""#)]));
+        let marker = format!("#{wave}\n");
+        for key in keys {
+            config = config.replace(&marker, &format!("{key}\n{marker}"));
         }
     }
     config
@@ -55,8 +53,7 @@ struct History {
     world: World,
     dice: Dice,
     commits: u64,
-    /// The orders that ended, or that a person took for healthy. They may come to life again at any time.
-    ended: BTreeSet<(TargetId, u64)>,
+    record: Record,
     log: Vec<String>,
 }
 
@@ -64,7 +61,7 @@ impl History {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let world = World::new(&configuration(&mut dice));
-        Self { world, dice, commits: 0, ended: BTreeSet::new(), log: vec![] }
+        Self { world, dice, commits: 0, record: Record::default(), log: vec![] }
     }
 
     fn step(&mut self) {
@@ -119,6 +116,11 @@ impl History {
         self.commits = self.commits.max(commit);
         let branch = self.dice.pick(&["main", "hotfix"]);
         self.log.push(format!("push {commit} to {branch}"));
+        if self.world.clone().arrive(branch, commit) == Arrival::Joined {
+            check_scope(&self.world, &Scope::Arrival, |world| {
+                world.arrive(branch, commit);
+            });
+        }
         self.world.push_to(branch, commit);
     }
 
@@ -153,17 +155,15 @@ impl History {
                 ReportState::Running,
             ]),
         };
-        if FINAL.contains(&state) {
-            self.ended.insert((id(pipeline), order.number));
-        }
         self.log.push(format!("{pipeline} reports {} on {}", state.as_str(), number(&order.change)));
+        let receive = |world: &mut World| world.receive(pipeline, state, Details::default());
+        check_scope(&self.world, &Scope::Target(id(pipeline)), receive);
+        self.record.note_report(&self.world, &id(pipeline), state, self.world.now + Duration::seconds(1));
         self.world.report(pipeline, state);
     }
 
     fn accept(&mut self, wave: usize) {
-        let rows = self.world.targets.iter();
-        let orders = rows.filter_map(|(target, row)| Some((target.clone(), row.order.as_ref()?.number)));
-        self.ended.extend(orders.filter(|(target, _)| target.pipeline.as_str().starts_with(WAVES[wave])));
+        self.record.note_acceptance(&self.world, wave);
         self.log.push(format!("accept {wave}"));
         self.world.accept(wave);
     }
@@ -179,100 +179,10 @@ impl History {
     }
 
     /// Checks what must hold after each step. `before` is the train before the step.
-    fn check(&self, before: &World) {
-        self.check_orders(before);
-        self.check_entries(before);
-        for index in 0..WAVES.len() {
-            self.check_one_change(index);
-            self.check_waits(index);
-            self.check_rollbacks(index);
-        }
-        let next = self.world.decide(&Scope::All);
-        assert_eq!(next, self.world.decide(&Scope::All), "the same facts give the same decisions");
-    }
-
-    /// The numbers of a target's orders rise, and nobody gets a condemned change.
-    fn check_orders(&self, before: &World) {
-        let mut numbers: BTreeMap<&TargetId, u64> = BTreeMap::new();
-        for (target, order) in &self.world.placed {
-            let last = numbers.insert(target, order.number).unwrap_or(0);
-            assert!(order.number > last, "{target}: {} after {last}", order.number);
-        }
-        for (target, order) in &self.world.placed[before.placed.len()..] {
-            let is_condemned = self.world.row.condemnation(&order.change).is_some();
-            assert!(order.kind == OrderKind::Rollback || !is_condemned, "{target} gets a condemned change");
-            let is_deleted = self.world.deleted.contains(&number(&order.change));
-            assert!(!is_deleted, "{target} gets an image that was deleted");
-        }
-    }
-
-    /// A change enters a wave after it was healthy in the wave before, and a wave takes only newer changes, unless a
-    /// person promoted or pardoned the change.
-    fn check_entries(&self, before: &World) {
-        for (index, (old, wave)) in before.row.waves.iter().zip(&self.world.row.waves).enumerate() {
-            let Some(passage) = wave.passage.as_ref().filter(|passage| !is_same_entry(old.passage.as_ref(), passage))
-            else {
-                continue;
-            };
-            if passage.promoted {
-                continue;
-            }
-            let was_healthy = index == 0 || self.world.row.waves[index - 1].healthy.contains(&passage.seen);
-            assert!(was_healthy, "the change was not healthy before it entered the wave {index}");
-            let is_again = self.world.row.change(passage.seen).unwrap().again;
-            assert!(passage.seen > old.newest || is_again, "the wave {index} goes back by itself");
-        }
-    }
-
-    /// The targets of a wave work on one change at a time.
-    fn check_one_change(&self, index: usize) {
-        let mut works = BTreeSet::new();
-        for pipeline in &PIPELINES[index * 2..index * 2 + 2] {
-            let Some(row) = self.world.targets.get(&id(pipeline)) else { continue };
-            let Some(order) = row.order.as_ref().filter(|order| order.kind == OrderKind::Deploy) else { continue };
-            let is_working = matches!(row.progress(self.world.now), Some(Progress::Running | Progress::GoingBack));
-            if is_working && !self.ended.contains(&(id(pipeline), order.number)) {
-                works.insert(order.train.as_ref().unwrap().seen);
-            }
-        }
-        assert!(works.len() <= 1, "the wave {index} works on {works:?}");
-    }
-
-    /// A wave that is not free, or that a change could enter, waits for something that can come.
-    fn check_waits(&self, index: usize) {
-        let Some(wave) = self.world.row.waves.get(index) else { return };
-        let at = &self.world.route().waves()[index];
-        let standings = self.world.standings(index);
-        let is_busy = standings.iter().any(|one| one.is_in_flight() || *one == Standing::Unknown);
-        let is_gated = |seen: u64| {
-            gate(&self.world.row, at, &self.world.row.change(seen).unwrap().change, self.world.now).is_some()
-        };
-        if let Some(passage) = wave.open() {
-            let has_rest = standings.contains(&Standing::Todo);
-            assert!(is_busy || has_rest && is_gated(passage.seen), "the wave {index} waits for nothing: {standings:?}");
-        } else if wave.promotion.is_some() {
-            assert!(is_busy, "the promotion waits for nothing: {standings:?}");
-        }
-    }
-
-    /// No target of a failed wave keeps the change, if it can go back.
-    fn check_rollbacks(&self, index: usize) {
-        let Some(passage) = self.world.row.waves.get(index).and_then(|wave| wave.passage.as_ref()) else { return };
-        let is_target_only = self.world.route().waves()[index].retreat == sekisho_domain::route::Retreat::Target;
-        let change = &self.world.row.change(passage.seen).unwrap().change;
-        let fails = passage.verdict == Verdict::Failed && !passage.failed.is_empty() && !is_target_only;
-        if !(fails || passage.recalled) || self.world.row.condemnation(change).is_none() {
-            return;
-        }
-        for pipeline in &PIPELINES[index * 2..index * 2 + 2] {
-            let Some(row) = self.world.targets.get(&id(pipeline)) else { continue };
-            let Some(order) = row.order.as_ref().filter(|order| order.kind == OrderKind::Deploy) else { continue };
-            let has_change = order.train.as_ref().unwrap().seen == passage.seen;
-            let may_go = |before: &Change| !is_same_revision(before, change) && !self.world.row.is_gone(before);
-            let can_go = order.before.as_ref().is_some_and(may_go);
-            let is_there = row.progress(self.world.now) == Some(Progress::Healthy);
-            assert!(!(has_change && can_go && is_there), "{pipeline} keeps a change that failed");
-        }
+    fn check(&mut self, before: &World) {
+        let newest = self.record.newest();
+        self.record.note(&self.world);
+        Promises { before, after: &self.world, record: &self.record, newest }.check();
     }
 
     /// Every target answers and nobody holds anything. Then the newest change gets everywhere.
@@ -291,8 +201,10 @@ impl History {
         assert_eq!(self.world.orders(), [newest.as_str(); 6].join(" "));
     }
 
+    /// Lets every target answer until all of them rest while the windows are open.
     fn settle(&mut self) {
         for _ in 0..60 {
+            self.await_windows();
             (0..WAVES.len()).for_each(|wave| self.world.accept(wave));
             let open: Vec<&str> = PIPELINES.into_iter().filter(|pipeline| self.is_open(pipeline)).collect();
             if open.is_empty() {
@@ -307,14 +219,21 @@ impl History {
         panic!("the targets never rest");
     }
 
+    fn await_windows(&mut self) {
+        for _ in 0..48 {
+            let now = self.world.now;
+            if self.world.route().waves().iter().all(|wave| wave.windows.is_open(now)) {
+                return;
+            }
+            self.world.wait(30);
+        }
+        panic!("the windows never open");
+    }
+
     fn is_open(&self, pipeline: &str) -> bool {
         let row = self.world.targets.get(&id(pipeline));
         row.and_then(|row| row.progress(self.world.now)).is_some_and(|progress| !progress.is_settled())
     }
-}
-
-fn is_same_entry(old: Option<&Passage>, new: &Passage) -> bool {
-    old.is_some_and(|old| (old.seen, old.sequence) == (new.seen, new.sequence))
 }
 
 fn run(seed: u64) {
@@ -337,8 +256,11 @@ fn run(seed: u64) {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a person sets the number of histories")]
 fn random_histories_keep_the_promises() {
-    let count = std::env::var("SEKISHO_HISTORIES").ok().and_then(|count| count.parse().ok());
-    (1..=count.unwrap_or(HISTORIES)).for_each(run);
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    match number("SEKISHO_SEED") {
+        Some(seed) => run(seed),
+        None => (1..=number("SEKISHO_HISTORIES").unwrap_or(HISTORIES)).for_each(run),
+    }
 }
 
 /// The configuration really has the keys that it should have.
@@ -348,4 +270,8 @@ fn the_histories_run_with_different_configurations() {
     assert_eq!(World::new(&config).route().waves()[0].at_once.map(std::num::NonZeroU32::get), Some(1));
     let configs: BTreeSet<String> = (1..20).map(|seed| configuration(&mut Dice(seed * 977))).collect();
     assert!(configs.len() > 10);
+    for key in ["at_once = 1", "tolerate = 1", WINDOWS, r#"retreat = "target""#, r#"retreat = "train""#] {
+        let having = configs.iter().filter(|config| config.contains(key)).count();
+        assert!(having > 4, "only {having} configurations have `{key}`");
+    }
 }

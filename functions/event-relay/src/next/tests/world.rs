@@ -175,15 +175,20 @@ impl World {
     }
 
     pub(super) fn push_to(&mut self, branch: &str, n: u64) -> Arrival {
-        self.now += Duration::seconds(1);
-        self.deleted.remove(&n);
-        let mut row = self.row.clone();
-        let change = Self::change(n, branch, row.next_sequence(self.now));
-        let arrival = self.row.arrive(&change);
+        let arrival = self.arrive(branch, n);
         if arrival == Arrival::Joined {
             self.advance(&Scope::Arrival);
         }
         arrival
+    }
+
+    /// Adds the n-th commit of a branch to the train's row.
+    pub(super) fn arrive(&mut self, branch: &str, n: u64) -> Arrival {
+        self.now += Duration::seconds(1);
+        self.deleted.remove(&n);
+        let mut row = self.row.clone();
+        let change = Self::change(n, branch, row.next_sequence(self.now));
+        self.row.arrive(&change)
     }
 
     /// Moves `main` to the n-th commit.

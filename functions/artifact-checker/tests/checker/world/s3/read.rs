@@ -130,9 +130,9 @@ fn headers(bucket: &Bucket, found: &Version, with_checksum: bool) -> Response {
     response
 }
 
-/// Answers `GetBucketEncryption`.
-pub(super) fn default_encryption(bucket: &Bucket) -> Response {
-    let rule = match &bucket.default_key {
+/// Answers `GetBucketEncryption`. `deployed` is the default of a bucket that has no other one.
+pub(super) fn default_encryption(bucket: &Bucket, deployed: Option<String>) -> Response {
+    let rule = match bucket.default_key.clone().or(deployed) {
         Some(arn) => format!("<SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>{arn}</KMSMasterKeyID>"),
         None => "<SSEAlgorithm>AES256</SSEAlgorithm>".to_owned(),
     };
