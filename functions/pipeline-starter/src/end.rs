@@ -125,7 +125,9 @@ pub(crate) fn after_earlier_end(row: &OrderRow, execution: &str, end: &End) -> O
     };
     let mut after = row.clone();
     let order = after.sources.earlier.iter_mut().find(|order| order.execution.as_deref() == Some(execution))?;
-    if order.verdict == verdict {
+    // A revision that has failed stays so if its retried stage ends without a result.
+    let is_lifted = order.verdict != Verdict::Failed || matches!(end, End::Succeeded);
+    if order.verdict == verdict || !is_lifted {
         return None;
     }
     order.verdict = verdict;
