@@ -23,8 +23,8 @@ CRATES_COMMANDS: list[list[Word]] = [
 
 def run_checks() -> None:
     """Runs every check and test."""
-    # Two processes run the tests of a folder, a file at a time, because these tests wait for most of their time.
-    pytest: list[Word] = [tool("python"), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile"]
+    # Three processes run the tests of a folder, a file at a time, because these tests wait for half of their time.
+    pytest: list[Word] = [tool("python"), "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile"]
     _step("Format", ["cargo", "fmt", "--all", "--check"])
     _step("Format of the Python code", [tool("ruff"), "format", "--check", "--quiet", *PYTHON])
     _step("Lints of the Python code", [tool("ruff"), "check", "--quiet", *PYTHON])

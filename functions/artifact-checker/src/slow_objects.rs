@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::object::ListedObject;
-use crate::sweep_row::is_false;
 
 /// The most objects whose checks take long that a row remembers.
 const MOST_SLOW: usize = 100;
@@ -22,7 +21,7 @@ struct SlowObject {
     /// How many invocations have worked on the object and did not finish.
     runs: u32,
     /// Whether the object comes from a range that was set aside.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     of_set_aside: bool,
 }
 

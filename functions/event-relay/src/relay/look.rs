@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::branch::{self, BranchRow};
+use crate::caches::Caches;
 use crate::decision_log::DecisionLog;
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
@@ -59,8 +60,7 @@ pub(crate) struct Look<'r, W> {
     /// Limits the calls of all repositories together.
     pub(crate) permits: &'r Semaphore,
     pub(crate) globs: &'r Globs,
-    /// When a rule about caches of other registries last ended, in epoch milliseconds.
-    pub(crate) caches_ended: u64,
+    pub(crate) caches: Option<&'r Caches>,
     /// Receives the decisions as soon as they are made, so that they can be stored before the look ends.
     pub(crate) decisions: UnboundedSender<Decision<Outcome>>,
 }
@@ -145,7 +145,7 @@ impl<W: World> Look<'_, W> {
         looked.is_missing = listed.is_none();
         let branches = listed.iter().flatten().filter(|one| one.source_ref.kind() == RefKind::Branch);
         looked.branches = Some(branches.map(|one| one.source_ref.name().to_owned()).collect());
-        let configured = (self.run.routes, self.globs, self.caches_ended);
+        let configured = (self.run.routes, self.globs, self.caches.map_or(0, |caches| caches.ended));
         Ok(Worklist::new(repository, listed, rows, stored, configured, self.run.now()))
     }
 

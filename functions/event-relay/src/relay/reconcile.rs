@@ -301,10 +301,8 @@ impl<'r, W: World> Pass<'r, W> {
     async fn look_at_all(&mut self, all: &[RepositoryArn], stored: &Stored) {
         let permits = Semaphore::new(CONCURRENT_READS);
         let (decisions, mut received) = mpsc::unbounded_channel();
-        let ReconcileRow { globs, caches, .. } = &stored.pass.row;
-        let caches_ended = caches.as_ref().map_or(0, |caches| caches.ended);
-        let look = Look { run: self.run, permits: &permits, globs, caches_ended, decisions };
-        let rows = &stored.repositories;
+        let Stored { pass: Snapshot { row: ReconcileRow { globs, caches, .. }, .. }, repositories: rows } = stored;
+        let look = Look { run: self.run, permits: &permits, globs, caches: caches.as_ref(), decisions };
         let readable: Vec<_> = all.iter().filter_map(|repository| Some((repository, rows.get(repository)?))).collect();
         let mut answers = stream::iter(readable)
             .map(async |(repository, row)| (repository, look.at(repository, row).await))
