@@ -1,14 +1,15 @@
 """Adds S3's encryption with KMS keys to the emulator, and the object's version to S3's events.
 
-A bucket policy sees the key that a request names, the use of a key needs a KMS permission, and UpdateObjectEncryption
-changes an object's key in place. The emulator only stores the key's name beside the object. Its objects are not
-encrypted, and these patches do not change that.
+A bucket of a stack has the template's default encryption, a bucket policy sees the key that a request names, the use of
+a key needs a KMS permission, and UpdateObjectEncryption changes an object's key in place. The emulator only stores the
+key's name beside the object. Its objects are not encrypted, and these patches do not change that.
 """
 
 import contextvars
 import json
 import re
 from typing import Any
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 from defusedxml.ElementTree import ParseError, fromstring
 from ministack import app
@@ -16,6 +17,7 @@ from ministack.core import iam_actions, iam_evaluator
 from ministack.core.arn import ArnParseError, parse_arn
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import eventbridge, kms, s3
+from ministack.services.cloudformation import provisioners
 
 from local_cloud.services import Json
 
@@ -23,6 +25,7 @@ SSE = "x-amz-server-side-encryption"
 SSE_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
 SSE_CUSTOMER = "x-amz-server-side-encryption-customer-algorithm"
 MANAGED = "alias/aws/s3"
+BUCKET = "AWS::S3::Bucket"
 
 
 def install() -> None:
@@ -38,6 +41,37 @@ def install() -> None:
     s3._put_object = _put_object
     s3._fire_s3_event = _fire_s3_event
     eventbridge._dispatch_event = _dispatch_event
+    provisioners._RESOURCE_HANDLERS[BUCKET] = _bucket_handlers(provisioners._RESOURCE_HANDLERS[BUCKET])
+
+
+def _bucket_handlers(emulator: Json) -> Json:
+    def created(logical_id: str, properties: Json, stack_name: str) -> tuple[str, Json]:
+        name, attributes = emulator["create"](logical_id, properties, stack_name)
+        _set_default_encryption(name, properties)
+        return name, attributes
+
+    def updated(name: str, before: Json, after: Json, stack_name: str) -> tuple[str, Json]:
+        name, attributes = emulator["update"](name, before, after, stack_name)
+        _set_default_encryption(name, after)
+        return name, attributes
+
+    return emulator | {"create": created, "update": updated}
+
+
+def _set_default_encryption(bucket: str, properties: Json) -> None:
+    rules = properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", [])
+    if not rules:
+        s3._bucket_encryption.pop(bucket, None)
+        return
+    (rule,) = rules
+    default = Element("ApplyServerSideEncryptionByDefault")
+    for name, value in rule["ServerSideEncryptionByDefault"].items():
+        SubElement(default, name).text = value
+    configuration = Element("ServerSideEncryptionConfiguration", xmlns=s3.S3_NS)
+    own = SubElement(configuration, "Rule")
+    own.append(default)
+    SubElement(own, "BucketKeyEnabled").text = str(rule.get("BucketKeyEnabled", False)).lower()
+    s3._bucket_encryption[bucket] = tostring(configuration, encoding="unicode")
 
 
 _emulator_s3_service_context = iam_actions.s3_service_context

@@ -55,6 +55,23 @@ def test_a_bucket_policy_can_require_the_key(held):
     assert s3.head_object(Bucket="strict", Key="b")["SSEKMSKeyId"] == key
 
 
+def test_a_bucket_of_a_stack_has_the_default_encryption_of_its_template(cloud, held):
+    s3, key = held
+
+    def deploy(**properties):
+        bucket = {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "of-a-stack", **properties}}
+        assert cloud.stack(PRODUCTION, "bucket", {"Bucket": bucket}) in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+        (rule,) = s3.get_bucket_encryption(Bucket="of-a-stack")["ServerSideEncryptionConfiguration"]["Rules"]
+        return rule["ApplyServerSideEncryptionByDefault"], rule["BucketKeyEnabled"]
+
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    rule = {"BucketKeyEnabled": True, "ServerSideEncryptionByDefault": default}
+    assert deploy(BucketEncryption={"ServerSideEncryptionConfiguration": [rule]}) == (default, True)
+    s3.put_object(Bucket="of-a-stack", Key="a", Body=b"1")
+    assert s3.head_object(Bucket="of-a-stack", Key="a")["SSEKMSKeyId"] == key
+    assert deploy() == ({"SSEAlgorithm": "AES256"}, False)
+
+
 def test_a_bucket_policy_can_deny_the_headers_that_are_wrong(held):
     """A write without headers, and each part of an upload, uses the default key of the bucket."""
     s3, key = held
