@@ -198,9 +198,10 @@ def _remaining(target: Environment, session: boto3.Session, name: str) -> Iterat
 
 
 def live_grants(dynamodb: Any, name: str, groups: Iterable[str], beneficiaries: Iterable[str]) -> Iterator[str]:
-    """The live grants that a door asked for or approved, or that are for its principals, each with its revoke.
+    """The live grants that concern a door, each with the request that ends it.
 
-    Also those of the groups to which the door belongs: the ledger has the group, and not who of it came.
+    A grant concerns the door if it is for one of the door's principals, or if it was asked for or approved at the door
+    or at the door of a group to which it belongs. The ledger does not say which member of the group came.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     # As for temp-access, names and addresses are unique without regard to case.

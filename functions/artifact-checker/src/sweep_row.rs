@@ -24,7 +24,7 @@ const RETENTION: Duration = Duration::from_hours(24 * 30);
 /// How many invocations in a row may fail on a range without progress. Then the range is set aside.
 const MOST_ATTEMPTS: u32 = 3;
 
-/// The most characters of a key in the description of what could not be checked. The row of the sweep has several.
+/// How many characters of a key the name of an unchecked part has. The row of the sweep keeps several such names.
 const LONGEST_NAME: usize = 150;
 
 /// The row of one bucket and mode, or of one range of such a sweep.

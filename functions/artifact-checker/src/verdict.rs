@@ -201,8 +201,8 @@ pub(crate) fn left_to_job(encryption: &str) -> Verdict {
     Verdict::new(Outcome::Reported, format!("it is under {encryption}, and its repair is left to S3 Batch Operations"))
 }
 
-/// The verdict on an object under a wrong key that a sweep does not repair, because it has repaired as many as the
-/// configuration allows, and that no job can repair.
+/// The verdict on an object under a wrong key that stays as it is: the sweep has repaired as many objects as the
+/// configuration allows, and a job can't repair this one.
 pub(crate) fn above_limit(encryption: &str) -> Verdict {
     let why = "the sweep has repaired as many objects as `confirm_above` allows: raise it to let a sweep repair more";
     Verdict::new(Outcome::Reported, format!("it is under {encryption}, and {why}"))

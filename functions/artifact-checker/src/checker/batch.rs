@@ -71,7 +71,7 @@ pub(crate) async fn after_sweep<L: Store>(
     let is_done = known.as_ref().is_some_and(|row| row.state.sweep == sweep.sweep && !row.state.is_open());
     let new = || BatchRow::new(&request.bucket, sweep, run.settings.key.as_str(), run.request_id());
     let row = match known.map(|row| row.state).filter(BatchRow::is_open) {
-        // If the end is repeated, the repair of this sweep may have ended since.
+        // An invocation may repeat the end of a sweep whose repair has ended in the meantime.
         None if left == 0 || is_done => return Ok(AfterSweep { finding: None, is_adopted: is_done }),
         None => new(),
         Some(row) if row.sweep == sweep.sweep && matches!(row.step, Step::Collecting(_)) => row,

@@ -53,8 +53,8 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
     let attempt = match Box::pin(attempt(run, request, &mut taken)).await {
         Ok(attempt) => attempt,
         Err(error) if error.is_changed() => {
-            // If many invocations divide ranges at the same time, the write of the sweep's row may have failed, and
-            // nobody has the range. Otherwise, the message does nothing.
+            // Either another invocation has taken over the range, and the message does nothing. Or too many invocations
+            // were changing the sweep's row, so that this one could not divide the range. Then nobody has the range.
             send(run, request, PAUSE).await?;
             return ignore(run, request, "another invocation has taken over the range, or it is continued later").await;
         }

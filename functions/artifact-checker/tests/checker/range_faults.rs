@@ -177,7 +177,7 @@ async fn of_a_listed_range_whose_invocations_always_die_the_slow_objects_are_nam
     assert!(decisions.any(|one| one.reason.contains(&format!("the object {SLOW_OBJECT:?}"))), "{answers:?}");
 }
 
-/// If many invocations change the row of the sweep at the same time, a division may fail, and nobody has the range.
+/// A range can't be divided while many invocations are changing the sweep's row. Its own message must come again.
 #[tokio::test(start_paused = true)]
 async fn a_range_whose_division_failed_keeps_a_message() {
     let world = world_with_prefixes(60);

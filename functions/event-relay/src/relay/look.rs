@@ -60,6 +60,7 @@ pub(crate) struct Look<'r, W> {
     /// Limits the calls of all repositories together.
     pub(crate) permits: &'r Semaphore,
     pub(crate) globs: &'r Globs,
+    /// The rules about caches of other registries, if they were ever read.
     pub(crate) caches: Option<&'r Caches>,
     /// Receives the decisions as soon as they are made, so that they can be stored before the look ends.
     pub(crate) decisions: UnboundedSender<Decision<Outcome>>,

@@ -39,7 +39,7 @@ pub(crate) struct Witness {
     pub(crate) waves: Option<[Vec<(usize, &'static str)>; 3]>,
     /// The features of the first configuration.
     pub(crate) features: Features,
-    /// For each wave, the changes that it took, in this order. A change that it took again is listed again.
+    /// The changes that each wave has taken, the oldest first. A change that was taken again is there again.
     pub(crate) taken: [Vec<u64>; 3],
     /// The orders that ended, each with the target's place and pipeline.
     pub(crate) ended: BTreeSet<(usize, String, u64)>,

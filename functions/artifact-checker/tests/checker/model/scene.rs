@@ -87,7 +87,7 @@ impl Special {
         }
     }
 
-    /// Whether the history needs jobs.
+    /// Whether the scene is about jobs of S3 Batch Operations.
     fn has_jobs(self) -> bool {
         matches!(self, Self::TwoSweeps | Self::JobBesideSweep)
     }

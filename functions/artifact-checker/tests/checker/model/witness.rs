@@ -26,8 +26,8 @@ use crate::world::{BUCKET, World, now};
 const MOST_PAGES: usize = 8;
 /// Somebody may change a key between the last look at an object and its repair.
 const RACE: Duration = Duration::from_mins(2);
-/// For so long, an invocation that has begun before decides to repair in place, although a repair is left to S3 Batch
-/// Operations. Each of its calls takes up to twice the latency.
+/// How long an invocation may still repair in place after another one has left a repair to S3 Batch Operations: it has
+/// not read the row of that repair yet. A call takes up to twice the latency.
 const LONGEST_UNAWARE: Duration = Duration::from_secs(12);
 const MOST_CALLS: u32 = 15;
 const REPORTS: &str = "sekisho-reports/";
@@ -162,7 +162,7 @@ impl Witness {
         let since = now() - RACE;
         let is_race = self.touched.iter().any(|(at, (key, _))| *at >= since && *key == object.0);
         let is_event = request_id.starts_with("event-");
-        // Between the event's last look and its repair, a job may have repaired the object.
+        // A job may have repaired the object after the event's invocation looked at it, and before it repaired.
         let is_after_job =
             is_event && self.has_repaired(&object.0, |one| matches!(one.by, Repairer::Job(_)) && one.at >= since);
         if write.was_right && !is_repetition && !is_race && !is_after_job {

@@ -17,7 +17,7 @@ pub(super) struct Promises<'a> {
     pub(super) before: &'a World,
     pub(super) after: &'a World,
     pub(super) record: &'a Record,
-    /// For each wave, the newest change that it had taken before the step.
+    /// The newest change that each wave had taken before the step.
     pub(super) newest: [u64; 3],
 }
 

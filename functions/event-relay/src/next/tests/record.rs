@@ -56,9 +56,9 @@ pub(super) struct Record {
     orders: Vec<Noted>,
     /// The number of decisions that were looked at.
     decisions: usize,
-    /// For each wave, the changes that it took.
+    /// The changes that each wave has taken.
     taken: [BTreeSet<u64>; 3],
-    /// For each wave, the changes that were healthy there and were not taken back.
+    /// The changes that were healthy in each wave, and have not been taken back since.
     healthy: [BTreeSet<u64>; 3],
     /// The changes whose revision was condemned at some time.
     condemned: BTreeSet<u64>,
@@ -96,12 +96,12 @@ impl Noted {
 }
 
 impl Record {
-    /// For each wave, the newest change that it took, or 0.
+    /// The newest change that each wave has taken; 0 if there is none.
     pub(super) fn newest(&self) -> [u64; 3] {
         [0, 1, 2].map(|wave| self.taken[wave].last().copied().unwrap_or(0))
     }
 
-    /// Whether a change was healthy in a wave and was not taken back.
+    /// Whether a change was healthy in a wave, and has not been taken back since.
     pub(super) fn was_healthy(&self, wave: usize, seen: u64) -> bool {
         self.healthy[wave].contains(&seen)
     }
