@@ -4,6 +4,7 @@
 mod attempt;
 mod sources;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sekisho_domain::bake::BakeTime;
@@ -30,8 +31,6 @@ pub const PARTITION: &str = "order";
 /// and the lag of CodePipeline's list: when the lease ends by any clock, the invocation has ended too, and the list
 /// shows the execution that it may have started.
 pub const LEASE_TERM: Duration = Duration::from_mins(3);
-/// The beginning of the reason of an order whose target's alarms cannot be read.
-pub(crate) const UNREADABLE_ALARMS: &str = "the alarms cannot be read";
 /// The pause before the first look at an execution whose end may have been missed.
 pub(crate) const FIRST_CHECK: Duration = Duration::from_mins(2);
 /// The longest actor and the longest event id that a row stores, in characters. event-relay copies both from an event,
@@ -120,6 +119,9 @@ pub struct OrderRow {
     /// bakes could not read the row with another cause.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaits_alarms: bool,
+    /// The alarms that rang when the wait for them was reported last; empty if the alarms could not be read.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rings: BTreeSet<String>,
     /// The branch or tag of the revision that was last healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good_ref: Option<SourceRef>,
@@ -225,6 +227,7 @@ impl OrderRow {
             bake: None,
             way_back: None,
             awaits_alarms: false,
+            rings: BTreeSet::new(),
             good_ref,
             good_repository,
             good_since: earlier.and_then(Self::sure_good_since),

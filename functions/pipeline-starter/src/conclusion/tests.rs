@@ -263,7 +263,7 @@ fn a_row_without_the_new_fields_can_be_read_and_written_back() {
     let old = row(5);
     let written = serde_json::to_value(&old).unwrap();
     let of_waves = ["ordered_bake", "promoted", "bake", "way_back", "awaits_alarms", "good_ref", "good_repository"];
-    for field in of_waves.into_iter().chain(["owes_notice", "foreign_execution", "good_since"]) {
+    for field in of_waves.into_iter().chain(["owes_notice", "foreign_execution", "good_since", "rings"]) {
         assert!(written.get(field).is_none(), "{field}");
     }
     assert_eq!(serde_json::from_value::<OrderRow>(written).unwrap(), old);

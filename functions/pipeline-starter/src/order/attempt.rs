@@ -9,8 +9,8 @@ use sekisho_domain::route::{ActionName, PipelineName};
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
-use super::{Cause, FIRST_CHECK, NO_LONGER_ROUTED, OrderRow, Progress, UNREADABLE_ALARMS, Wait, token};
-use crate::report::{FIRST_PAUSE, LastReport, Place};
+use super::{Cause, FIRST_CHECK, NO_LONGER_ROUTED, OrderRow, Progress, Wait, token};
+use crate::report::{FIRST_PAUSE, Place};
 use crate::world::StartAnswer;
 
 /// The pause after a start without an answer. Within this time, the call takes effect or is lost, and CodePipeline's
@@ -18,8 +18,8 @@ use crate::world::StartAnswer;
 const UNANSWERED_PAUSE: Duration = Duration::from_mins(2);
 /// The longest pause between two attempts that CodePipeline rejects.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
-/// How much of a reason is compared with the reported one, in characters.
-const COMPARED: usize = 300;
+/// The most ringing alarms that a row remembers.
+const MOST_RINGING: usize = 20;
 
 impl OrderRow {
     /// The claimed row after CodePipeline's answer to the attempt. If an earlier attempt may have started an execution,
@@ -64,6 +64,7 @@ impl OrderRow {
             may_run: false,
             failures: 0,
             awaits_alarms: false,
+            rings: BTreeSet::new(),
             foreign_execution: None,
             ..self.clone()
         };
@@ -88,21 +89,20 @@ impl OrderRow {
         Self { reported_cause: Some(cause), ..waiting.report_now(ReportState::Waiting, reason, place) }
     }
 
-    /// The claimed row when the order waits for the target's alarms.
-    pub(crate) fn waiting_for_alarms(&self, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> Self {
-        // People read the report while the order waits, so it says what the order waits for now. What keeps the alarms
-        // from being read may have another text in each attempt, and the end of a long reason may be cut off.
-        let beginning: String = reason.chars().take(COMPARED).collect();
-        let says_so = |known: &str| known.starts_with(&beginning);
-        let is_unreadable = |known: &str| known.starts_with(UNREADABLE_ALARMS) && reason.starts_with(UNREADABLE_ALARMS);
-        let is_reported = |last: &LastReport| {
-            let known = last.report.reason.as_str();
-            says_so(known) || is_unreadable(known)
-        };
-        let is_reported = self.awaits_alarms && self.report.as_ref().is_some_and(is_reported);
-        let reported_cause = self.reported_cause.filter(|_| is_reported);
+    /// The claimed row when the order waits for the target's alarms. `ringing` is empty if they cannot be read.
+    pub(crate) fn waiting_for_alarms(
+        &self,
+        ringing: &BTreeSet<String>,
+        reason: &str,
+        place: &Place<'_>,
+        now: OffsetDateTime,
+    ) -> Self {
+        // People read the report while the order waits, so it names the alarms that ring now. What keeps the alarms from
+        // being read may have another text in each attempt, so that text is not compared.
+        let rings: BTreeSet<String> = ringing.iter().take(MOST_RINGING).cloned().collect();
+        let reported_cause = self.reported_cause.filter(|_| self.awaits_alarms && self.rings == rings);
         let row = Self { may_run: false, reported_cause, awaits_alarms: false, ..self.clone() };
-        Self { awaits_alarms: true, ..row.waiting(Cause::Busy, now, reason, place) }
+        Self { awaits_alarms: true, rings, ..row.waiting(Cause::Busy, now, reason, place) }
     }
 
     /// The claimed row when these source actions have no revision, and the next attempt is at `next`.

@@ -1,7 +1,7 @@
 //! The checks before an execution starts: no alarm of the target rings, and the revision to go back to is known. Before
 //! a rollback, the target's waiting executions are stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sekisho_domain::change::Revision;
@@ -12,7 +12,7 @@ use sekisho_lambda::ServiceError;
 use crate::bake::Bake;
 use crate::conclusion::healthy;
 use crate::judge::Gap;
-use crate::order::{OrderRow, UNREADABLE_ALARMS};
+use crate::order::OrderRow;
 use crate::pins::noun;
 use crate::routing::Pins;
 use crate::run::Run;
@@ -78,7 +78,7 @@ async fn enter<W: World>(
             return Ok(Entry::Stay(row.after_start(&StartAnswer::Deferred(reason), &place, now)));
         }
         reading => match closed_by(reading) {
-            Some(reason) => return Ok(Entry::Stay(row.waiting_for_alarms(&reason, &place, now))),
+            Some((ringing, reason)) => return Ok(Entry::Stay(row.waiting_for_alarms(&ringing, &reason, &place, now))),
             None => Vec::new(),
         },
     };
@@ -86,15 +86,18 @@ async fn enter<W: World>(
     Ok(Entry::Start(with_past(run, pipeline, row, pins).await?))
 }
 
-/// Why the alarms keep an order from starting. `reading` holds the alarms that ring.
-fn closed_by(reading: Result<BTreeMap<String, Alarm>, Gap>) -> Option<String> {
+/// The alarms that keep an order from starting, and why, in words. There are none if the alarms cannot be read.
+fn closed_by(reading: Result<BTreeMap<String, Alarm>, Gap>) -> Option<(BTreeSet<String>, String)> {
     match reading {
         Ok(ringing) if ringing.is_empty() => None,
         Ok(ringing) => {
-            let names: Vec<String> = ringing.into_keys().collect();
-            Some(format!("the order starts when these alarms are quiet: {}", names.join(", ")))
+            let names: Vec<&str> = ringing.keys().map(String::as_str).collect();
+            let reason = format!("the order starts when these alarms are quiet: {}", names.join(", "));
+            Some((ringing.into_keys().collect(), reason))
         }
-        Err(Gap::Passing(reason) | Gap::Lasting(reason)) => Some(format!("{UNREADABLE_ALARMS}: {reason}")),
+        Err(Gap::Passing(reason) | Gap::Lasting(reason)) => {
+            Some((BTreeSet::new(), format!("the alarms cannot be read: {reason}")))
+        }
     }
 }
 
@@ -105,7 +108,7 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, pipeline: &PipelineName,
     }
     let waves = run.routes.waves(&row.change, pipeline);
     let bake = Bake::new(row.order(), waves.into_iter()).filter(|_| !row.promoted)?;
-    closed_by(matching(run, &bake, Extent::Ringing, run.now() - MOST_AGE).await)
+    closed_by(matching(run, &bake, Extent::Ringing, run.now() - MOST_AGE).await).map(|(_, reason)| reason)
 }
 
 /// The row with the revision to go back to. Before the first order, it is that of the last successful execution. With

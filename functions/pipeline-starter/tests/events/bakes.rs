@@ -278,6 +278,10 @@ async fn a_ringing_alarm_keeps_an_order_waiting_and_is_reported_once() {
         assert_eq!(function.after(1).await, [Ignored]);
     }
     assert_eq!(states(&function), []);
+    function.world().set_alarm("shop-latency", Ringing);
+    assert_eq!(function.after(1).await, [Waiting], "another alarm rings");
+    assert!(function.take_reports().pop().unwrap().reason.contains("shop-latency"));
+    function.world().set_alarm("shop-latency", Quiet);
     function.world().alarms_fail.set(Some(Kind::Refused));
     function.world().set_alarm("shop-errors", Quiet);
     assert_eq!(function.after(1).await, [Waiting], "alarms that cannot be read keep the order waiting");
