@@ -31,6 +31,7 @@ def install() -> None:
     iam_evaluator.evaluate_resource_policy = _evaluate_resource_policy
     iam_actions.request_tag_context = _request_context
     app.pin_request_origin = _pin_request_origin
+    iam._IAM_HANDLERS["GetAccountAuthorizationDetails"] = _authorization_details
     iam._IAM_HANDLERS["PutUserPolicy"] = _within_limit("user", iam._put_user_policy)
     iam._IAM_HANDLERS["PutRolePolicy"] = _within_limit("role", iam._put_role_policy)
 
@@ -110,6 +111,23 @@ _emulator_pin_request_origin = app.pin_request_origin
 def _pin_request_origin(source_ip: str, _secure: bool) -> None:
     # The endpoint is plain HTTP on loopback, and stands for AWS's TLS endpoints. So aws:SecureTransport is always true.
     _emulator_pin_request_origin(source_ip, True)
+
+
+_emulator_authorization_details = iam._IAM_HANDLERS["GetAccountAuthorizationDetails"]
+
+
+def _authorization_details(params: Json) -> Any:
+    """Adds the boundaries of users and roles, which the emulator leaves out."""
+    status, headers, body = _emulator_authorization_details(params)
+    for records in (iam._users, iam._roles):
+        for record in records.values():
+            if boundary := record.get("PermissionsBoundary"):
+                arn = f"<Arn>{record['Arn']}</Arn>"
+                kind = "<PermissionsBoundaryType>Policy</PermissionsBoundaryType>"
+                named = f"{kind}<PermissionsBoundaryArn>{boundary}</PermissionsBoundaryArn>"
+                added = f"{arn}<PermissionsBoundary>{named}</PermissionsBoundary>"
+                body = body.replace(arn.encode(), added.encode())
+    return status, headers, body
 
 
 def _within_limit(kind: str, put: Callable[[Json], Any]) -> Callable[[Json], Any]:

@@ -1,13 +1,15 @@
 """Doors of temp-access, with IAM enforced: who asks, who approves, in which account, and through which door."""
 
 import json
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 import pytest
 
 from tools.layout import ACCOUNTS, PERSON, REGION, TEST_PERSON
-from tools.local_stack import doors
+from tools.local_stack import doors, job
 from tools.local_stack.observed import decisions, error_code, ledger
 
 DENIED = "AccessDeniedException"
@@ -75,6 +77,30 @@ def test_one_person_asks_and_another_approves_for_another_account(stack, acts, o
     ended = ask(acts("a stranger"), "", action="revoke", user=TEST_PERSON, account="test")
     assert "is ended" in ended, ended
     assert error_code(operator("lambda").list_functions) is not None
+
+
+def test_access_through_the_hub_ends_by_its_date_alone(stack, acts, operator):
+    before = len(decisions(stack, "test", FUNCTION))
+    there = {**OPERATOR, "user": TEST_PERSON, "account": "test", "minutes": 1}
+    code = code_of(ask(acts(doors.HANA), "hana", **there))
+    assert error_code(operator("lambda").list_functions) == DENIED, "a request gives nothing"
+    asked = datetime.now(UTC)
+    end = job.end_of_grant(ask(acts(doors.TARO), "taro", account="test", approve=code))
+    assert 50 < (end - asked).total_seconds() < 75, "the minute begins with the approval"
+    let_in = 0
+    while datetime.now(UTC) < end:
+        came_in = error_code(operator("lambda").list_functions) is None
+        # A call that was made before the end may be judged after it.
+        assert came_in or datetime.now(UTC) >= end
+        let_in += came_in
+        time.sleep(0.5)
+    assert let_in > 10 and error_code(operator("lambda").list_functions) == DENIED
+
+    # Nobody has ended the access. At most, a sweep has already removed the policy, because its date was over.
+    outcomes = [one["outcome"] for one in decisions(stack, "test", FUNCTION)[before:]]
+    assert outcomes.count("granted") == 1 and "revoked" not in outcomes, outcomes
+    policies = stack.client("test", "iam").list_user_policies(UserName=TEST_PERSON)["PolicyNames"]
+    assert f"sekisho-{doors.OPERATOR}" in policies or "swept" in outcomes, (policies, outcomes)
 
 
 def test_a_request_can_be_withdrawn_or_declined(acts):

@@ -1,6 +1,6 @@
 """A sweep that is too large for one invocation: its ranges in the queue, and what it leaves to temp-access.
 
-With SWEEP_OBJECTS=100000 in the environment, the sweep checks that many objects instead of 3,000, which one invocation
+With SWEEP_OBJECTS=100000 in the environment, the sweep checks that many objects instead of 6,000, which one invocation
 would check alone. Then the test itself writes the rows of a sweep that an invocation has left to the queue.
 """
 

@@ -95,6 +95,7 @@ ELSE = {
     "codepipeline:": "ListRuleExecutions",
     "dynamodb:table": "DeleteTable",
     "ecr:repository": "DeleteRepository",
+    "ecs:service": "DeleteService",
     "events:event-bus": "DeleteEventBus",
     "events:rule": "DisableRule",
     "iam:policy": "SetDefaultPolicyVersion",

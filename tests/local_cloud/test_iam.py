@@ -180,3 +180,16 @@ def test_policies_are_evaluated_for_the_actions_and_arns_of_aws(cloud):
         getattr(exact, operation)(**arguments)
         other = cloud.client(service, credentials=cloud.user(TEST, f"other-{number}", [allow(action, arn + "x")]))
         denied(partial(getattr(other, operation), **arguments))
+
+
+def test_the_details_of_users_and_roles_have_their_boundaries(cloud):
+    iam, trust = cloud.client("iam", PRODUCTION), document([])
+    boundary = iam.create_policy(PolicyName="limit", PolicyDocument=document([allow("*")]))["Policy"]["Arn"]
+    for name, limit in (("limited", {"PermissionsBoundary": boundary}), ("free", {})):
+        iam.create_user(UserName=name, **limit)
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, **limit)
+    details = iam.get_account_authorization_details()
+    for found, key in ((details["UserDetailList"], "UserName"), (details["RoleDetailList"], "RoleName")):
+        limits = {one[key]: one.get("PermissionsBoundary") for one in found if one[key] in ("limited", "free")}
+        attached = {"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": boundary}
+        assert limits == {"limited": attached, "free": None}

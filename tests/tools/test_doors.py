@@ -1,5 +1,6 @@
 """`make person` makes a door that only its role opens, puts it right, and removes it with its role and mappings."""
 
+import dataclasses
 import json
 
 import pytest
@@ -249,10 +250,11 @@ def grant(cloud, key, end, state="granted", **consent):
 def test_a_removed_person_has_neither_alias_nor_role_nor_mapping_and_live_grants_are_named(
     cloud, access, configured, capsys
 ):
-    configured(PEOPLE + GROUP)
+    configured(PEOPLE + GROUP + GROUP.replace("approvers", "crew"))
     person.make_person(access, "hana", None)
     choose(cloud, "U0HANA", HANA)
     choose(cloud, "U0TARO", f"arn:aws:iam::{T}:role/other")
+    choose(cloud, "U0SOMEBODY", HANA.replace("hana", "crew"))
     late, early = "2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
     rows = [
         grant(cloud, "user/prd-hana/admin", late),
@@ -274,7 +276,11 @@ def test_a_removed_person_has_neither_alias_nor_role_nor_mapping_and_live_grants
     output = capsys.readouterr().out
     for line in ("alias hana of temp-access", "the mapping of U0HANA of workspace T0LOCAL", "stack sekisho-door-hana"):
         assert f"removed  {line}" in output
-    assert "take hana out of [access.people.hana] and members of [access.people.approvers]" in output
+    assert "take hana out of [access.people.hana] and members of [access.people.approvers] and members of" in output
+    ways = [line for line in output.splitlines() if "comes through the door" in line]
+    assert (
+        len(ways) == 1 and "U0SOMEBODY of workspace" in ways[0] and "the door crew: if that is hana, unmap" in ways[0]
+    )
     named = [line for line in output.splitlines() if "To end it:" in line]
     assert [line.split()[1:5] for line in named] == [
         ["role", "approved", "has", "admin"],
@@ -293,8 +299,10 @@ def test_a_removed_person_has_neither_alias_nor_role_nor_mapping_and_live_grants
         iam.get_role(RoleName=f"sekisho-door-hana-{REGION}")
     left = {one.user for one in SlackRoles(access.session().client).mappings()}
     assert "U0TARO" in left and "U0HANA" not in left
-    person.remove_person(access, "hana")
-    assert "Nothing to remove" in capsys.readouterr().out
+    with_channel = dataclasses.replace(access, parameters=access.parameters | {"ApproverSlackChannelId": "C0APPROVERS"})
+    person.remove_person(with_channel, "hana")
+    output = capsys.readouterr().out
+    assert "Nothing to remove" in output and "take hana out of the approvers' channel" in output
     # An alias of the same name starts without the old policy and settings.
     cloud.client(T, "lambda").create_alias(FunctionName="temp-access", Name="hana", FunctionVersion="$LATEST")
     found = doors(cloud, access)

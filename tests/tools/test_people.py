@@ -226,18 +226,36 @@ def test_the_hub_lets_in_only_the_other_accounts_temp_access(cloud, access, caps
     assert right and "holds   hub: hands on the requests of account 333333333333" in output
     right, output = shown(access, capsys)
     assert right and "unused  hub: HubAccountId is not set" in output
-    # The hub account may grant access in another region than samconfig.toml says.
-    hub.make_hub(set_up, None, "eu-west-1")
-    assert same(doors(cloud, access).policy("hub"), policy(f"{FUNCTION}:hub", hub_role("333333333333", "eu-west-1")))
-    assert shown(set_up, capsys)[0]
-    functions, wide = cloud.client(T, "lambda"), policy(f"{FUNCTION}:hub", hub_role("333333333333", "*"))
+    # Whoever may create roles in the hub account could create the one of another region.
+    with pytest.raises(Failure, match=f"REGION=eu-west-1 contradicts samconfig.toml.*in {REGION}"):
+        hub.make_hub(set_up, None, "eu-west-1")
+    functions, elsewhere = cloud.client(T, "lambda"), policy(f"{FUNCTION}:hub", hub_role("333333333333", "eu-west-1"))
+    wide = policy(f"{FUNCTION}:hub", hub_role("333333333333", "*"))
     wide["Statement"][0]["Condition"] = {"StringLike": wide["Statement"][0]["Condition"]["StringEquals"]}
-    functions.put_resource_policy(ResourceArn=f"{FUNCTION}:hub", Policy=json.dumps(wide))
-    right, output = shown(set_up, capsys)
-    assert not right and "Fix: make hub ENV=test PROFILE=…" in output
+    for wrong in (elsewhere, wide):
+        functions.put_resource_policy(ResourceArn=f"{FUNCTION}:hub", Policy=json.dumps(wrong))
+        right, output = shown(set_up, capsys)
+        assert not right and f"is not the one that lets in only {role}" in output, output
+        assert "Fix: make hub ENV=test PROFILE=…" in output
+        hub.make_hub(set_up, None, REGION)
+        assert shown(set_up, capsys)[0]
     hub.remove_hub(set_up)
     assert "remove HubAccountId of test" in capsys.readouterr().out
     assert "hub" not in doors(cloud, access).versions
+
+
+def test_the_region_of_a_hub_that_samconfig_does_not_have_must_be_named(cloud, access, capsys):
+    with pytest.raises(Failure, match="in which region account 555555555555 grants access: name it with REGION=…"):
+        hub.make_hub(access, "555555555555", None)
+    assert "hub" not in doors(cloud, access).versions
+    set_up = dataclasses.replace(access, parameters=access.parameters | {"HubAccountId": "555555555555"})
+    hub.make_hub(set_up, None, "eu-west-1")
+    try:
+        role = hub_role("555555555555", "eu-west-1")
+        assert same(doors(cloud, access).policy("hub"), policy(f"{FUNCTION}:hub", role))
+        assert shown(set_up, capsys)[0]
+    finally:
+        hub.remove_hub(set_up)
 
 
 @pytest.mark.parametrize(

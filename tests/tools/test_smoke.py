@@ -322,7 +322,11 @@ def test_a_part_that_is_refused_is_seen(monkeypatch):
         ("invoke_async", ("invoke",), State.HIDDEN, "InvokeAsync fails with InvalidParameterValueException"),
     ],
 )
-def test_an_alias_that_does_not_close_is_seen(monkeypatch, refused, denied, state, part):
+@pytest.mark.parametrize(
+    ("check", "effects"),
+    [(closed_alias.policy_closes_an_alias, ["Allow", "Deny"]), (closed_alias.deny_alone_closes_an_alias, ["Deny"])],
+)
+def test_an_alias_that_does_not_close_is_seen(monkeypatch, check, effects, refused, denied, state, part):
     """The local cloud takes every policy of a door and obeys it, so this test uses a fake of Lambda."""
     made = []
 
@@ -332,6 +336,10 @@ def test_an_alias_that_does_not_close_is_seen(monkeypatch, refused, denied, stat
 
         def delete_alias(self, **request):
             made.remove(request["Name"])
+
+        def put_resource_policy(self, **request):
+            assert [one["Effect"] for one in json.loads(request["Policy"])["Statement"]] == effects
+            self.__getattr__("put_resource_policy")()
 
         def __getattr__(self, operation):
             def call(**_request):
@@ -353,7 +361,7 @@ def test_an_alias_that_does_not_close_is_seen(monkeypatch, refused, denied, stat
             return Lambda()
 
     monkeypatch.setattr(closed_alias, "SECONDS", 0)
-    found, detail = closed_alias.policy_closes_an_alias(Place())
+    found, detail = check(Place())
     assert (found, part in detail, made) == (state, True, []), detail
 
 

@@ -47,6 +47,10 @@ class Role:
         return all(allows(document, action, resource, context or {}) for document in documents)
 
 
+def _joined(documents: list[Document]) -> Document:
+    return {"Statement": [statement for document in documents for statement in as_list(document["Statement"])]}
+
+
 class Account:
     """One account and the outputs of its stack."""
 
@@ -120,9 +124,40 @@ class Account:
         return Role(
             arn=arn,
             trust=found["AssumeRolePolicyDocument"],
-            policy={"Statement": [statement for document in documents for statement in as_list(document["Statement"])]},
+            policy=_joined(documents),
             boundary=self._managed(boundary, f"boundary {boundary} of role {name}") if boundary else None,
         )
+
+    @cache  # noqa: B019 (an account lives as long as the program)
+    def roles(self) -> dict[str, Role]:
+        """All roles of the account by their ARNs. The role sekisho-deploy may not read foreign roles one by one."""
+        pages = (
+            self.client("iam")
+            .get_paginator("get_account_authorization_details")
+            .paginate(Filter=["Role", "LocalManagedPolicy", "AWSManagedPolicy"])
+        )
+        found, managed = [], {}
+        for page in pages:
+            found += page["RoleDetailList"]
+            for policy in page["Policies"]:
+                default = (one["Document"] for one in policy["PolicyVersionList"] if one["IsDefaultVersion"])
+                managed[policy["Arn"]] = next(default)
+
+        def document(arn: str) -> Document:
+            return managed.get(arn) or unread(f"managed policy {arn} was not listed: read this policy yourself")
+
+        roles = {}
+        for one in found:
+            documents = [inline["PolicyDocument"] for inline in one["RolePolicyList"]]
+            documents += [document(attached["PolicyArn"]) for attached in one["AttachedManagedPolicies"]]
+            boundary = one.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
+            roles[one["Arn"]] = Role(
+                arn=one["Arn"],
+                trust=one["AssumeRolePolicyDocument"],
+                policy=_joined(documents),
+                boundary=document(boundary) if boundary else None,
+            )
+        return roles
 
     def _managed(self, arn: str, what: str) -> Document:
         """The document of a managed policy, or a placeholder if these credentials may not read the policy."""

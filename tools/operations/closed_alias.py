@@ -1,4 +1,4 @@
-"""The smoke check that Lambda takes the resource policy of a door, and that nobody else comes through it then."""
+"""The smoke checks that Lambda takes the resource policy of a door, and that nobody else comes through it then."""
 
 import json
 from collections.abc import Callable
@@ -18,12 +18,23 @@ HELP = b'{"action":"help"}'
 
 
 def policy_closes_an_alias(place: Place) -> Seen:
-    """Makes a door for a role that does not exist, and tries to come through it with the credentials of the check.
+    """Makes a door for a role that does not exist, and tries to come through it."""
+    return _try_alias(place, opens=True)
+
+
+def deny_alone_closes_an_alias(place: Place) -> Seen:
+    """Makes a closed door, as that of the approvers is without their channel, and tries to come through it."""
+    return _try_alias(place, opens=False)
+
+
+def _try_alias(place: Place, *, opens: bool) -> Seen:
+    """Makes an alias with the policy of a door, and tries to come through it with the credentials of the check.
 
     temp-access refuses the alias, because no configuration names it. So no access is given, whoever comes through.
     """
     functions, name, doors = place.client("lambda"), unique_name(), Doors(place.target, place.client)
     arn, alias = doors.arn(name), {"FunctionName": FUNCTION, "Name": name}
+    document = policy(arn, doors.role(name) if opens else None)
     ways: dict[str, Callable[[], Any]] = {
         "Invoke": lambda: functions.invoke(FunctionName=f"{FUNCTION}:{name}", Payload=HELP),
         "InvokeAsync": lambda: functions.invoke_async(FunctionName=f"{FUNCTION}:{name}", InvokeArgs=HELP),
@@ -33,7 +44,7 @@ def policy_closes_an_alias(place: Place) -> Seen:
             functions.create_alias(**alias, FunctionVersion=LATEST)
             stack.callback(place.remove, f"alias {name} of {FUNCTION}", functions.delete_alias, **alias)
         try:
-            functions.put_resource_policy(ResourceArn=arn, Policy=json.dumps(policy(arn, doors.role(name))))
+            functions.put_resource_policy(ResourceArn=arn, Policy=json.dumps(document))
         except ClientError as error:
             # If these credentials may not write policies, that says nothing about the policy.
             if error.response["Error"]["Code"] == REFUSAL:

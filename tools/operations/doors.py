@@ -110,10 +110,10 @@ def _whom(role: str | None) -> str:
     return f"only {role}" if role else "nobody"
 
 
-def region_of_hub(account: str, default: str) -> str:
-    """The region in which the hub account grants access, if it is an environment of samconfig.toml."""
+def region_of_hub(account: str) -> str | None:
+    """The region in which the hub account grants access; None if it is no such environment of samconfig.toml."""
     regions = (one.region for one in environments().values() if one.account == account and one.does("GrantsAccess"))
-    return next(regions, default)
+    return next(regions, None)
 
 
 def hub_role(account: str, region: str) -> str:
@@ -197,10 +197,16 @@ class Doors:
             yield Flaw(f"asynchronous invocations of alias {name} may wait for more than 60 seconds, or are repeated")
 
     def role_of_hub(self, account: str) -> str:
-        """The role that the hub's policy should let in. If it lets in a role of any region, that is the one."""
+        """The role that the hub's policy should let in: that of the hub's stack.
+
+        In another region, that role does not exist, so whoever may create roles in the hub account could be it. Only if
+        samconfig.toml does not say where that stack is, the region is the one that the policy names.
+        """
+        if region := region_of_hub(account):
+            return hub_role(account, region)
         named = json.dumps(self.policy(HUB) or {})
         role = re.search(rf"arn:aws:iam::{account}:role/sekisho-temp-access-[a-z0-9-]+", named, re.ASCII)
-        return role[0] if role else hub_role(account, region_of_hub(account, self.target.region))
+        return role[0] if role else hub_role(account, self.target.region)
 
     def create(self, name: str, role: str | None) -> Iterator[str]:
         """Creates the alias and its policy, and yields a line about each change. What is right already is left alone.

@@ -12,6 +12,7 @@ from tools.operations.images import IMAGE_CHANGE, READ_IMAGE, images_can_be_pull
 from tools.operations.path import DeliveryPath
 from tools.operations.pipelines import builds_use_key, pipelines_are_correct, pipelines_exist
 from tools.operations.policy import Unclear
+from tools.operations.pulls import tasks_can_pull
 from tools.operations.roles import no_other_role_is_admitted
 from tools.operations.routes import Route, includes, routes_to
 
@@ -19,6 +20,7 @@ READ_HEADS = [
     "codecommit:GetBranch",
     "codecommit:GetDifferences",
     "codecommit:GetFolder",
+    "codecommit:GetRepository",
     "codecommit:ListBranches",
 ]
 REPORT = {"events:source": "sekisho.starter", "events:detail-type": "Order Report"}
@@ -329,5 +331,9 @@ HOPS = [
         "each routed repository of images exists, the source role may read it, and the pipeline account may pull from "
         "it",
         images_can_be_pulled,
+    ),
+    Hop(
+        "each task of ECS that a routed pipeline deploys has an execution role that may pull its image",
+        tasks_can_pull,
     ),
 ]

@@ -4,8 +4,9 @@
     make hub ENV=production PROFILE=admin REMOVE=1
 
 The alias `hub` lets in only the temp-access of the hub account. Without ACCOUNT=…, the account is HubAccountId in
-samconfig.toml; REGION=… is where it grants access, if samconfig.toml has no such environment. PROFILE names an
-administrator's credentials. A second run changes nothing.
+samconfig.toml; REGION=… is where it grants access, if samconfig.toml has no such environment. In any other region, the
+role of temp-access would be free for whoever may create roles in that account. PROFILE names an administrator's
+credentials. A second run changes nothing.
 """
 
 import argparse
@@ -38,12 +39,25 @@ def hub_of(target: Environment, account: str | None) -> str:
     return chosen
 
 
+def region_of(hub: str, region: str | None) -> str:
+    """Where the hub account grants access, which makes its role: as samconfig.toml has it, or the given region."""
+    known = region_of_hub(hub)
+    if not (known or region):
+        raise Failure(
+            f"It is not known in which region account {hub} grants access: name it with REGION=…. The role of its "
+            "temp-access has the region in its name, and in a wrong one, others could create that role."
+        )
+    if known and region not in (None, known):
+        raise Failure(f"REGION={region} contradicts {SAMCONFIG.name}: account {hub} grants access in {known}.")
+    return known or str(region)
+
+
 def make_hub(target: Environment, account: str | None, region: str | None) -> None:
     """Makes the door, prints each change, and then the parameter to set."""
     session = session_of_access(target)
     hub = hub_of(target, account)
     doors = doors_of(target, session)
-    lines = list(doors.create(HUB, hub_role(hub, region or region_of_hub(hub, target.region))))
+    lines = list(doors.create(HUB, hub_role(hub, region_of(hub, region))))
     for line in lines or [f"Nothing to change: alias {HUB} is as it should be."]:
         print(f"  {line}", flush=True)
     print("\nNext:")

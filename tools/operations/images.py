@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -30,7 +31,7 @@ def images_can_be_pulled(path: DeliveryPath) -> None:
         name = route.repository
         try:
             (repository,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
-            policy = _policy(path, name)
+            policy = policy_of(ecr, name)
         except ecr.exceptions.RepositoryNotFoundException:
             raise Broken(
                 f"account {path.repositories.id} has no repository of images {name} in {path.repositories.region}",
@@ -51,9 +52,8 @@ def images_can_be_pulled(path: DeliveryPath) -> None:
         _advise_on_functions(path, route, policy)
 
 
-def _policy(path: DeliveryPath, name: str) -> Document:
+def policy_of(ecr: Any, name: str) -> Document:
     """The policy of the repository; empty if it has none."""
-    ecr = path.repositories.client("ecr")
     try:
         document: Document = json.loads(ecr.get_repository_policy(repositoryName=name)["policyText"])
     except ecr.exceptions.RepositoryPolicyNotFoundException:

@@ -172,8 +172,9 @@ def _removals(session: boto3.Session, doors: Doors, name: str) -> Iterator[str]:
 def _remaining(target: Environment, session: boto3.Session, name: str) -> Iterator[str]:
     """What remains to be done for a door that is gone."""
     entries = people(CONFIG.read_text())
+    groups = [one for one, entry in entries.items() if name in entry.get("members", [])]
     named = [f"[access.people.{name}]"] if name in entries else []
-    named += [f"members of [access.people.{one}]" for one, entry in entries.items() if name in entry.get("members", [])]
+    named += [f"members of [access.people.{one}]" for one in groups]
     if named:
         yield f"take {name} out of {' and '.join(named)} in {CONFIG_NAME}"
     others = [one.name for one in environments().values() if one.does("GrantsAccess") and one.name != target.name]
@@ -185,8 +186,8 @@ def _remaining(target: Environment, session: boto3.Session, name: str) -> Iterat
     )
     if name == APPROVERS and target.parameters.get("ApproverSlackChannelId"):
         yield f"remove ApproverSlackChannelId of {target.name}: the role of the channel goes with it"
+    yield from _ways_through_groups(target, session, name, groups)
     try:
-        groups = [one for one, entry in entries.items() if name in entry.get("members", [])]
         principals = entries.get(name, {}).get("for", [])
         grants = list(live_grants(session.client("dynamodb"), name, groups, principals))
     except (ClientError, BotoCoreError) as error:
@@ -195,6 +196,29 @@ def _remaining(target: Environment, session: boto3.Session, name: str) -> Iterat
     yield from grants
     if not grants:
         yield f"no live grant was asked for or approved at the door {name}"
+
+
+def _ways_through_groups(
+    target: Environment, session: boto3.Session, name: str, groups: Iterable[str]
+) -> Iterator[str]:
+    """Who comes through the doors of groups to which the person belonged. AWS does not say who a member of Slack is."""
+    roles = {doors_of(target, session).role(one): one for one in groups}
+    if APPROVERS in groups and target.parameters.get("ApproverSlackChannelId"):
+        yield f"take {name} out of the approvers' channel: whoever is in it comes through the door {APPROVERS}"
+    make_client: Any = session.client
+    try:
+        mappings = SlackRoles(make_client).mappings() if roles else []
+    except (ClientError, BotoCoreError) as error:
+        yield (
+            f"unmap {name} from the doors of {' and '.join(roles.values())} in the console of Amazon Q Developer in "
+            f"chat applications, User permissions (the mappings can't be read: {error})"
+        )
+        return
+    for mapping in (one for one in mappings if one.role in roles):
+        yield (
+            f"{mapping} comes through the door {roles[mapping.role]}: if that is {name}, unmap them in the console of "
+            "Amazon Q Developer in chat applications, User permissions"
+        )
 
 
 def live_grants(dynamodb: Any, name: str, groups: Iterable[str], beneficiaries: Iterable[str]) -> Iterator[str]:

@@ -203,6 +203,13 @@ FACTS = [
         closed_alias.policy_closes_an_alias,
     ),
     Fact(
+        "a resource policy of an alias of temp-access may only deny, and denies an administrator there",
+        "access",
+        True,
+        "`make person NAME=approvers` closes no door, see docs/deploy.md, When Lambda refuses the policy of a door",
+        closed_alias.deny_alone_closes_an_alias,
+    ),
+    Fact(
         "a removed grant stops working within two minutes",
         "access",
         True,

@@ -52,6 +52,9 @@ pub(crate) struct BatchRow {
     /// Why the repair is incomplete.
     #[serde(default)]
     pub(crate) incomplete: Vec<String>,
+    /// How many repairs of the bucket have ended after a person confirmed them, this one included.
+    #[serde(default)]
+    pub(crate) ended: u64,
     /// The id of the request that works on the repair.
     pub(crate) holder: String,
     /// The end of the time in which only the holder may work on it.
@@ -164,6 +167,7 @@ impl BatchRow {
             confirmed: None,
             due: None,
             incomplete: Vec::new(),
+            ended: sweep.ended_repairs,
             holder: holder.to_owned(),
             until: Lease::FREE,
             expires: 0,
@@ -310,6 +314,7 @@ mod tests {
             confirmed: None,
             due: None,
             incomplete: Vec::new(),
+            ended: 0,
             holder: "h".into(),
             until: Lease::FREE,
             expires: 0,

@@ -63,7 +63,7 @@ pub struct SweepReport {
     /// The number of objects whose repair is left to S3 Batch Operations.
     #[serde(skip_serializing_if = "is_zero")]
     pub left: u64,
-    /// Whether no repair has these objects, because another repair is open.
+    /// Whether no repair has these objects, because another repair was open during the sweep.
     #[serde(skip_serializing_if = "is_false")]
     pub is_left_to_nobody: bool,
     /// Set only for a dry run: the requests of the same sweep with repairs, and their cost.
@@ -118,11 +118,11 @@ impl Estimate {
 }
 
 impl SweepReport {
-    pub(crate) fn new(request: &SweepRequest, row: &SweepRow, settings: &Settings) -> Self {
+    /// `rule` says how the sweep may repair objects.
+    pub(crate) fn new(request: &SweepRequest, row: &SweepRow, settings: &Settings, rule: &RepairRule) -> Self {
         let totals = &row.totals;
         let folder = || format!("s3://{}/{}", settings.bucket, folder(&request.bucket, row));
-        let rule = settings.repair_rule(&request.bucket);
-        let at_most = settings.most_repairs(request, &rule);
+        let at_most = settings.most_repairs(request, rule);
         Self {
             sweep: row.sweep.clone(),
             bucket: request.bucket.clone(),
@@ -145,7 +145,7 @@ impl SweepReport {
             left: totals.left,
             is_left_to_nobody: false,
             estimate: request.dry_run.then(|| Estimate::of(totals.checks, totals.repairs)),
-            repairs: (!request.dry_run).then(|| RepairCost::of(totals.repairs, at_most, &rule)),
+            repairs: (!request.dry_run).then(|| RepairCost::of(totals.repairs, at_most, rule)),
         }
     }
 
@@ -176,7 +176,8 @@ impl SweepReport {
             0 => String::new(),
             count if self.is_left_to_nobody => {
                 format!(
-                    "; {count} are not repaired while another repair is open; the next daily sweep looks at them again"
+                    "; {count} are not repaired, because another repair was open during the sweep; the next daily sweep \
+                     looks at them again"
                 )
             }
             count => format!("; the repair of {count} is left to S3 Batch Operations"),

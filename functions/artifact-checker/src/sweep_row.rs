@@ -69,6 +69,9 @@ pub(crate) struct SweepRow {
     /// In an incremental sweep, a time in seconds since 1970. Objects that were written before it are not checked.
     #[serde(default)]
     pub(crate) since: Option<i64>,
+    /// How many repairs of the bucket by S3 Batch Operations had ended when the sweep began.
+    #[serde(default)]
+    pub(crate) ended_repairs: u64,
     /// The ranges of the sweep. If there are open ones, they contain everything after `position`.
     #[serde(default)]
     pub(crate) ranges: SweepRanges,
@@ -88,7 +91,7 @@ pub(crate) struct SweepRow {
     /// does not come to its end leaves the rest to ranges, so a sweep that is continued without ranges was interrupted.
     #[serde(skip)]
     was_interrupted: bool,
-    /// Whether an invocation that checks a whole bucket leaves all but the first page to the ranges of the sweep.
+    /// Whether an invocation that checks a whole bucket leaves what it has not listed to the ranges of the sweep.
     #[serde(skip)]
     leaves_rest: bool,
     /// The id of the request that continues the sweep.
@@ -102,6 +105,17 @@ pub(crate) struct SweepRow {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub(crate) fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// What an invocation has read for the sweep that it may begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before<'a> {
+    /// The bucket's right key.
+    pub(crate) right_key: &'a KeyArn,
+    /// See the field of the row.
+    pub(crate) since: Option<i64>,
+    /// See the field of the row.
+    pub(crate) ended_repairs: u64,
 }
 
 /// What an invocation does about the sweep of a bucket.
@@ -136,13 +150,13 @@ impl SweepRow {
     pub(crate) fn start(
         row: Option<Self>,
         request: &SweepRequest,
-        right_key: &KeyArn,
-        since: Option<i64>,
+        before: Before<'_>,
         request_id: &str,
         now: OffsetDateTime,
     ) -> Start {
-        let before = row.as_ref().filter(|row| row.complete && row.mode() == request.mode() && !row.listing_refused);
-        let expected = before.map(|row| row.totals.objects + row.totals.unchanged);
+        let Before { right_key, since, ended_repairs } = before;
+        let last = row.as_ref().filter(|row| row.complete && row.mode() == request.mode() && !row.listing_refused);
+        let expected = last.map(|row| row.totals.objects + row.totals.unchanged);
         let unfinished = row.filter(|row| !row.complete);
         if let Some(row) = &unfinished
             && row.is_held(now)
@@ -171,8 +185,8 @@ impl SweepRow {
             }
             None => {
                 let right_key = Some(right_key.to_string());
-                let new = Self { replaces, right_key, expected, since, ..Self::new(request, request_id, now) };
-                Start::Row(Box::new(new))
+                let new = Self::new(request, request_id, now);
+                Start::Row(Box::new(Self { replaces, right_key, expected, since, ended_repairs, ..new }))
             }
         }
     }
@@ -200,6 +214,7 @@ impl SweepRow {
             totals: SweepTotals::default(),
             expected: None,
             since: None,
+            ended_repairs: 0,
             ranges: SweepRanges::default(),
             range: None,
             end: None,
@@ -293,9 +308,13 @@ impl SweepRow {
         self.range.unwrap_or_default()
     }
 
-    /// Leaves all but the first page of a bucket to the ranges of the sweep.
+    /// Leaves what is not listed to the ranges of the sweep.
     pub(crate) fn leave_rest(&mut self) {
         self.leaves_rest = true;
+    }
+
+    pub(crate) fn leaves_rest(&self) -> bool {
+        self.leaves_rest
     }
 
     /// How many objects an invocation checks before it leaves the others to the ranges of the sweep. `None` if the row is
@@ -304,7 +323,7 @@ impl SweepRow {
         let alone = match self.attempts {
             // Two invocations have made no progress. A range that fails again and again is set aside.
             2.. => 0,
-            _ if self.leaves_rest => 1,
+            _ if self.leaves_rest => 0,
             _ => usual,
         };
         self.range.is_none().then_some(alone)

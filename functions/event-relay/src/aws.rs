@@ -91,6 +91,10 @@ impl World for Aws {
         codecommit::branches(&self.codecommit, repository).await
     }
 
+    async fn repository_created(&self, repository: &str) -> Result<Option<u64>, ServiceError> {
+        codecommit::created(&self.codecommit, repository).await
+    }
+
     async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
         codecommit::repositories(&self.codecommit).await
     }

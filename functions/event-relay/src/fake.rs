@@ -50,6 +50,8 @@ pub struct FakeAccount {
     /// The names of all repositories. If the value is `None`, CodeCommit throttles the call that lists the
     /// repositories.
     pub repositories: RefCell<Option<Vec<String>>>,
+    /// When the CodeCommit repositories were created, in epoch milliseconds.
+    pub repositories_created: Cell<u64>,
     /// The images of each ECR repository.
     pub images: RefCell<BTreeMap<String, Vec<Image>>>,
     /// The prefixes of the names of ECR repositories that are caches of other registries.
@@ -93,6 +95,7 @@ impl Default for FakeAccount {
             differences_fail: Cell::new(false),
             heads_denied: Cell::new(false),
             repositories: RefCell::new(Some(Vec::new())),
+            repositories_created: Cell::new(0),
             images: RefCell::default(),
             cache_prefixes: RefCell::default(),
             image_repositories_created: Cell::new(0),
@@ -215,6 +218,11 @@ impl World for FakeAccount {
             return Err(failed("CodeCommit's ListBranches", Kind::Throttled));
         }
         Ok(self.branches.borrow().as_ref().map(|branches| branches.keys().cloned().collect()))
+    }
+
+    async fn repository_created(&self, repository: &str) -> Result<Option<u64>, ServiceError> {
+        self.read(format!("GetRepository {repository}")).await;
+        Ok(self.branches.borrow().as_ref().map(|_| self.repositories_created.get()))
     }
 
     async fn repositories(&self) -> Result<Vec<String>, ServiceError> {

@@ -67,6 +67,7 @@ mod notice;
 mod ordering;
 mod outcome;
 mod plan;
+mod reconcile_row;
 pub mod redelivery;
 mod relay;
 mod repository;

@@ -74,6 +74,9 @@ pub(crate) struct Covering<'r> {
     pub(crate) globs: &'r Globs,
     /// When a rule about caches of other registries last ended, in epoch milliseconds.
     pub(crate) caches_ended: u64,
+    /// When the repository was created, in epoch milliseconds, if that was after a reconcile that reached every
+    /// repository; otherwise 0.
+    pub(crate) created: u64,
     /// Whether an earlier version wrote rows of this repository's references.
     pub(crate) is_upgrade: bool,
 }
@@ -92,6 +95,14 @@ impl RepositoryRow {
         Self { covered, tags_seen: true, looked_at: now.max(newest), ..self.clone() }
     }
 
+    /// Whether the repository may be younger than a glob that covers it, so that the time of its creation decides
+    /// whether its references are old. `began` is when the reconcile began.
+    pub(crate) fn may_be_young(&self, routes: &Routes, since: &Globs, repository: &RepositoryArn, began: u64) -> bool {
+        let routes = routes.iter().filter(|route| route.covers_repository(repository));
+        let mut since = routes.flat_map(|route| globs(route).map(|(_, glob)| since.since(route, glob)));
+        self.covered.is_empty() && since.any(|since| (1..began).contains(&since))
+    }
+
     /// The row of a repository that does not exist.
     pub(crate) fn unseen(&self) -> Self {
         Self { floor: self.floor, ..Self::default() }
@@ -108,7 +119,7 @@ impl RepositoryRow {
         row: Option<&BranchRow>,
         pushed: u64,
     ) -> bool {
-        let Covering { routes, globs, caches_ended, is_upgrade } = covering;
+        let Covering { routes, globs, caches_ended, created, is_upgrade } = covering;
         if row.is_some_and(|row| row.targets.is_some()) {
             return false;
         }
@@ -127,7 +138,7 @@ impl RepositoryRow {
         // anew may have excluded the image when it was pushed. No glob routes a cache.
         let is_younger = |(route, one): &(&Route, Coverage<'_>)| {
             let since = globs.since(route, one.glob);
-            self.covered.is_empty() && 0 < since && since.max(caches_ended) < pushed
+            self.covered.is_empty() && 0 < since && (since < created || since.max(caches_ended) < pushed)
         };
         if row.is_some() || covering.iter().any(|one| is_seen(one) || is_younger(one)) {
             return false;
@@ -176,7 +187,7 @@ mod tests {
     }
 
     fn covering<'r>(routes: &'r Routes, globs: &'r Globs, is_upgrade: bool) -> Covering<'r> {
-        Covering { routes, globs, caches_ended: 0, is_upgrade }
+        Covering { routes, globs, caches_ended: 0, created: 0, is_upgrade }
     }
 
     fn looked(row: &RepositoryRow, routes: &Routes) -> RepositoryRow {

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use crate::branch::BranchRow;
 use crate::error::Error;
 use crate::outcome::{Outcome, needs_repair};
-use crate::repository::{Covering, Globs, RepositoryRow};
+use crate::repository::{Covering, RepositoryRow};
 use crate::selection::routes_here;
 use crate::snapshot::Snapshot;
 use crate::world::Head;
@@ -97,12 +97,12 @@ impl Worklist {
         listed: Option<Vec<Listed>>,
         rows: Vec<RowResult>,
         stored: &RepositoryRow,
-        (routes, globs, caches_ended): (&Routes, &Globs, u64),
+        covering: Covering<'_>,
         now: OffsetDateTime,
     ) -> Self {
         let mut worklist = Self::default();
         let is_upgrade = rows.iter().flatten().any(|row| row.state.targets.is_none());
-        let covering = Covering { routes, globs, caches_ended, is_upgrade };
+        let (routes, covering) = (covering.routes, Covering { is_upgrade, ..covering });
         let mut rows = worklist.readable(repository, rows);
         let exists = listed.is_some();
         let mut existing: BTreeMap<SourceRef, Listed> =
@@ -305,6 +305,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::repository::Globs;
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
@@ -349,7 +350,11 @@ mod tests {
         let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
         let branch = |name: &&str| Listed { source_ref: SourceRef::branch(name).unwrap(), head: None, pushed: 0 };
         let branches = branches.iter().map(branch).collect();
-        Worklist::new(&shop(), Some(branches), rows, stored, (&routes, &Globs::default(), 0), NOW)
+        Worklist::new(&shop(), Some(branches), rows, stored, covering(&routes, &Globs::default()), NOW)
+    }
+
+    fn covering<'r>(routes: &'r Routes, globs: &'r Globs) -> Covering<'r> {
+        Covering { routes, globs, caches_ended: 0, created: 0, is_upgrade: false }
     }
 
     #[test]
@@ -386,8 +391,8 @@ mod tests {
         let refs: Vec<String> = deleted(worklist(&["main"], rows(), &RepositoryRow::default()));
         assert_eq!(refs, ["refs/heads/release/1"]);
         let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
-        let gone =
-            Worklist::new(&shop(), None, rows(), &RepositoryRow::default(), (&routes, &Globs::default(), 0), NOW);
+        let globs = Globs::default();
+        let gone = Worklist::new(&shop(), None, rows(), &RepositoryRow::default(), covering(&routes, &globs), NOW);
         assert_eq!((tasks(&gone), gone.mistakes.len()), (vec![], 1));
         assert_eq!(deleted(gone), ["refs/heads/release/1"]);
     }
@@ -404,7 +409,8 @@ mod tests {
         let mut reached = BTreeSet::new();
         for tick in 0..50_u32 {
             let now = NOW + time::Duration::minutes(5) * tick;
-            let worklist = Worklist::new(&shop(), Some(vec![]), rows(), &stored, (&routes, &Globs::default(), 0), now);
+            let globs = Globs::default();
+            let worklist = Worklist::new(&shop(), Some(vec![]), rows(), &stored, covering(&routes, &globs), now);
             let read: BTreeSet<String> =
                 worklist.tasks.iter().map(|one| one.reference.source_ref.to_string()).collect();
             assert_eq!(read.len(), RESTING_TAGS + 2, "the moved tag and the named one are always read");

@@ -90,6 +90,8 @@ pub trait World {
     ) -> Result<Option<Differences>, ServiceError>;
     /// Lists the names of all branches of a CodeCommit repository. Returns `None` if the repository does not exist.
     async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError>;
+    /// When a CodeCommit repository was created, in epoch milliseconds; `None` if it does not exist.
+    async fn repository_created(&self, repository: &str) -> Result<Option<u64>, ServiceError>;
     /// Lists the names of all CodeCommit repositories.
     async fn repositories(&self) -> Result<Vec<String>, ServiceError>;
     /// Reads an image of an ECR repository.

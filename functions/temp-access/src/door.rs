@@ -208,6 +208,21 @@ pub(crate) fn check_others(access: &Access, approving: &Door, asked: &BTreeSet<D
     }
 }
 
+/// Checks that the door `asking` still exists, and that somebody who stood behind it at the time of the request still
+/// does. A row of an earlier version does not say who that was.
+///
+/// # Errors
+/// [`Error::Refused`] if nobody is left who can have made the request.
+pub(crate) fn check_left(access: &Access, asking: &Door, asked: &BTreeSet<DoorName>) -> Result<(), Error> {
+    let is_there = asking.person(access).is_some();
+    if is_there && (asked.is_empty() || !asked.is_disjoint(&asking.people(access))) {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "nobody is left at the door {asking} who can have asked: ask again. Nothing was approved"
+    )))
+}
+
 /// Checks that whoever comes through the door may decline or withdraw the request.
 ///
 /// # Errors

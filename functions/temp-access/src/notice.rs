@@ -164,11 +164,14 @@ pub(crate) fn ended(
 }
 
 /// The notice that Sekisho did not write a policy whose name begins with `sekisho-`, and that the policy has no end.
-pub(crate) fn open_ended(principal: &Principal, policy: &str, why: &str) -> Notice {
+pub(crate) fn open_ended(principal: &Principal, policy: &str, why: &str, invocation: &Invocation) -> Notice {
     Notice {
         title: format!("Access without an end: {principal}"),
         lines: vec![
-            format!("{principal} has a policy {policy} that Sekisho did not write: {why}."),
+            format!(
+                "{principal} of account {} has a policy {policy} that Sekisho did not write: {why}.",
+                invocation.account
+            ),
             "Sekisho does not touch the policy, not even by a revoke. Find out who wrote it, and delete it.".to_owned(),
         ],
         ..Notice::default()
@@ -176,13 +179,14 @@ pub(crate) fn open_ended(principal: &Principal, policy: &str, why: &str) -> Noti
 }
 
 /// The notice that a policy whose name begins with `sekisho-` ends later than any that Sekisho writes.
-pub(crate) fn foreign(principal: &Principal, policy: &str, end: OffsetDateTime) -> Notice {
+pub(crate) fn foreign(principal: &Principal, policy: &str, end: OffsetDateTime, invocation: &Invocation) -> Notice {
     Notice {
         title: format!("Access that Sekisho did not give: {principal}"),
         lines: vec![
             format!(
-                "{principal} has a policy {policy} that ends only at {}. Sekisho never writes such an end, and the \
-                 ledger has no such grant.",
+                "{principal} of account {} has a policy {policy} that ends only at {}. Sekisho never writes such an \
+                 end, and the ledger has no such grant.",
+                invocation.account,
                 timestamp::seconds(end)
             ),
             "Find out who wrote the policy. A revoke removes it.".to_owned(),
@@ -192,11 +196,14 @@ pub(crate) fn foreign(principal: &Principal, policy: &str, end: OffsetDateTime) 
 }
 
 /// The notice that a policy of ours has ended, but the function lacks the permission to delete it.
-pub(crate) fn not_removed(principal: &Principal, policy: &str) -> Notice {
+pub(crate) fn not_removed(principal: &Principal, policy: &str, invocation: &Invocation) -> Notice {
     Notice {
         title: format!("Ended, but its policy remains: access of {principal}"),
         lines: vec![
-            format!("{principal} has a policy {policy} that has ended, but this function may not delete it."),
+            format!(
+                "{principal} of account {} has a policy {policy} that has ended, but this function may not delete it.",
+                invocation.account
+            ),
             "The function's role acts only on principals with the tag sekisho:access=grantable and the access \
              boundary: put both back, or delete the policy by hand."
                 .to_owned(),

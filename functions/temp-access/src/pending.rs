@@ -137,7 +137,7 @@ pub(crate) enum Approving {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Lapses,
-    /// The door through which the request came is gone.
+    /// Nobody is left who can have made the request.
     Withdraws,
     /// The review is announced again.
     Rings,
@@ -360,6 +360,7 @@ pub(crate) fn approve(
     }
     door::check_approving(access, approving, &asking, &row.profile, principal)?;
     door::check_asking(access, &asking, &row.profile, principal)?;
+    door::check_left(access, &asking, &row.people)?;
     if access.profiles.get(&row.profile).is_none_or(|profile| policy::fingerprint(profile) != row.allows) {
         return Err(Error::Refused(format!(
             "the profile {} allows something else than at the time of the request: ask again. Nothing was approved",
@@ -420,8 +421,10 @@ pub(crate) fn check_decline(
     Ok(())
 }
 
-/// What a sweep does to a request. `doors` has the names of all configured doors, or is `None` if they are not known.
-pub(crate) fn due(row: &PendingRow, doors: Option<&BTreeSet<&str>>, now: OffsetDateTime) -> Option<Due> {
+/// What a sweep does to a request. `access` is `None` if the configuration cannot be read.
+pub(crate) fn due(row: &PendingRow, access: Option<&Access>, now: OffsetDateTime) -> Option<Due> {
+    let asking = Door::named(&row.door);
+    let is_left = |access| asking.as_ref().is_none_or(|asking| door::check_left(access, asking, &row.people).is_err());
     match row.stage {
         Stage::Review => {
             let announced = row.announced.unwrap_or(row.asked);
@@ -429,9 +432,7 @@ pub(crate) fn due(row: &PendingRow, doors: Option<&BTreeSet<&str>>, now: OffsetD
         }
         Stage::Approving if row.lease.is_held(now, LEASE_TERM) => None,
         Stage::Waiting | Stage::Approving if !row.is_waiting(now) => Some(Due::Lapses),
-        Stage::Waiting | Stage::Approving if doors.is_some_and(|doors| !doors.contains(row.door.as_str())) => {
-            Some(Due::Withdraws)
-        }
+        Stage::Waiting | Stage::Approving if access.is_some_and(is_left) => Some(Due::Withdraws),
         Stage::Waiting | Stage::Approving | Stage::Approved | Stage::Declined | Stage::Lapsed => None,
     }
 }

@@ -1,6 +1,8 @@
 //! The ledger's row of `sekisho-window`: its last version, and the lease of its writer.
 
+use sekisho_domain::timestamp;
 use sekisho_ledger::{Key, Lease};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -9,7 +11,7 @@ use crate::row::LEASE_TERM;
 /// The row of the policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WindowRow {
-    /// The number of the last version; 0 if none was written yet.
+    /// The number of the last version; 0 if none was written yet, or if it is not known.
     pub(crate) version: u64,
     /// The text of the last version.
     pub(crate) document: String,
@@ -25,7 +27,35 @@ pub(crate) struct WindowRow {
     pub(crate) is_unsettled: bool,
 }
 
+/// The row as the ledger has it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Stored {
+    Readable(WindowRow),
+    Unreadable(IgnoredAny),
+}
+
+impl Stored {
+    /// The row, or what takes the place of one that cannot be read.
+    pub(crate) fn or_unknown(self, now: OffsetDateTime) -> WindowRow {
+        match self {
+            Self::Readable(row) => row,
+            Self::Unreadable(_) => WindowRow::unknown(now),
+        }
+    }
+}
+
 impl WindowRow {
+    /// Takes the place of a row that cannot be read.
+    pub(crate) fn unknown(now: OffsetDateTime) -> Self {
+        Self { written: timestamp::epoch_millis(now), is_unsettled: true, ..Self::default() }
+    }
+
+    /// Whether the last version is not known, because the row could not be read. It was written before `written`.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.version == 0 && self.is_unsettled
+    }
+
     /// Whether another request is writing the policy.
     pub(crate) fn is_held_by_another(&self, request: &str, now: OffsetDateTime) -> bool {
         self.request != request && self.lease.is_held(now, LEASE_TERM)

@@ -31,7 +31,8 @@ for account in (R, ALL, UNIT_ACCOUNT):
     may(
         "reads a repository",
         relay,
-        "codecommit:GetBranch codecommit:GetDifferences codecommit:GetFolder codecommit:ListBranches",
+        "codecommit:GetBranch codecommit:GetDifferences codecommit:GetFolder codecommit:GetRepository "
+        "codecommit:ListBranches",
         shop,
         anywhere=["name"],
     )

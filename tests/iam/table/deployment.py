@@ -52,7 +52,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
                 "cloudformation:CreateChangeSet cloudformation:DeleteChangeSet cloudformation:DescribeChangeSet "
                 "cloudformation:DescribeStackEvents cloudformation:DescribeStackResource "
                 "cloudformation:DescribeStackResources cloudformation:DescribeStacks cloudformation:ExecuteChangeSet "
-                "cloudformation:GetTemplate cloudformation:ListStackResources cloudformation:TagResource"
+                "cloudformation:GetTemplate cloudformation:TagResource"
             ),
             arn("cloudformation", account, f"stack/{stack}/1"),
         )
@@ -305,16 +305,28 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         )
     LOOK_AROUND = (
         "access-analyzer:ValidatePolicy chatbot:DescribeSlackUserIdentities codecommit:ListRepositories "
-        "events:ListEventBuses events:ListRuleNamesByTarget iam:GetAccountAuthorizationDetails iam:ListRoles "
+        "ecs:DescribeTaskDefinition events:ListEventBuses events:ListRuleNamesByTarget "
+        "iam:GetAccountAuthorizationDetails iam:ListRoles "
         "organizations:DescribeOrganization organizations:ListParents"
     )
     may("looks around", CALLER, LOOK_AROUND, None)
     never(
         "changes nothing there",
         CALLER,
-        "access-analyzer:CreateAnalyzer iam:CreateUser events:CreateArchive organizations:MoveAccount",
+        "access-analyzer:CreateAnalyzer ecs:RegisterTaskDefinition iam:CreateUser events:CreateArchive "
+        "organizations:MoveAccount",
         None,
     )
+    for look, change, target in (
+        (
+            "cloudformation:ListStackResources",
+            "cloudformation:UpdateStack",
+            arn("cloudformation", account, "stack/shop/1"),
+        ),
+        ("ecs:DescribeServices", "ecs:UpdateService", arn("ecs", account, "service/web/shop")),
+    ):
+        never_changes = but("to change it", "identity", does=change)
+        may("looks for what a pipeline deploys", CALLER, look, target, never_changes, anywhere=["name"])
     MAKE_CHAT = (
         f"{CHANNELS} chatbot:CreateCustomAction chatbot:CreateMicrosoftTeamsChannelConfiguration "
         "chatbot:CreateSlackChannelConfiguration chatbot:GetMicrosoftTeamsChannelConfiguration "

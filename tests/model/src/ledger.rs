@@ -134,9 +134,13 @@ impl Store for Ledger {
     }
 }
 
-/// Checks that the image of an order that was just placed existed when event-relay last read it.
+/// Checks that the image of an order that was just placed existed when event-relay last read it. If ECR did not answer,
+/// the image counts as present, and an execution with an image that is gone fails in its source action.
 fn see_image(cloud: &Cloud, change: &Change) {
     let read = cloud.clock.now.get() - LONGEST_INVOCATION;
+    if cloud.registry.unanswered(&change.revision).is_some_and(|asked| asked >= read) {
+        return;
+    }
     if cloud.registry.gone_since(&change.revision).is_some_and(|gone| gone < read) {
         let what = format!("{} was ordered after it had been deleted", change.revision);
         cloud.broken.borrow_mut().push(Broken(what));

@@ -41,6 +41,8 @@ pub(crate) struct Registry {
     tags: RefCell<BTreeMap<String, Revision>>,
     /// The manifests that were deleted, each with the time.
     gone: RefCell<BTreeMap<Revision, OffsetDateTime>>,
+    /// When event-relay last asked for a manifest and got no answer.
+    unanswered: RefCell<BTreeMap<Revision, OffsetDateTime>>,
 }
 
 impl Registry {
@@ -74,6 +76,16 @@ impl Registry {
         self.manifests.borrow_mut().remove(digest);
         self.gone.borrow_mut().insert(digest.clone(), now);
         tags
+    }
+
+    /// Notes that event-relay asked for a manifest by its digest and got no answer.
+    pub(crate) fn note_unanswered(&self, digest: &Revision, now: OffsetDateTime) {
+        self.unanswered.borrow_mut().insert(digest.clone(), now);
+    }
+
+    /// When event-relay last got no answer about a manifest.
+    pub(crate) fn unanswered(&self, digest: &Revision) -> Option<OffsetDateTime> {
+        self.unanswered.borrow().get(digest).copied()
     }
 
     /// When a manifest was deleted. `None` if it exists.

@@ -54,9 +54,15 @@ pub(crate) struct AfterSweep {
     pub(crate) is_adopted: bool,
 }
 
-/// Begins the repair of what a sweep has left. While a repair is open, a complete sweep replaces it if nobody has
-/// confirmed it, but only a sweep of all versions replaces a repair of all versions. Other sweeps leave it, and return its
-/// finding. The end of a sweep may be repeated.
+/// How many repairs of a bucket have ended after a person confirmed them.
+pub(crate) async fn ended<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<u64, LedgerError> {
+    let row = run.ledger.read::<BatchRow>(&BatchRow::key(bucket)).await?;
+    Ok(row.map_or(0, |row| row.state.ended))
+}
+
+/// Begins the repair of what a sweep has left, unless another repair has ended since the sweep began. While a repair is
+/// open, a complete sweep replaces it if nobody has confirmed it, but only a sweep of all versions replaces a repair of
+/// all versions. Other sweeps leave it, and return its finding. The end of a sweep may be repeated.
 pub(crate) async fn after_sweep<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
@@ -69,13 +75,17 @@ pub(crate) async fn after_sweep<L: Store>(
     let known = run.ledger.read::<BatchRow>(&BatchRow::key(&request.bucket)).await?;
     let revision = known.as_ref().map(|row| row.revision);
     let is_done = known.as_ref().is_some_and(|row| row.state.sweep == sweep.sweep && !row.state.is_open());
+    // The jobs of a repair that has ended meanwhile may have put objects under the right key after the sweep looked at
+    // them. A further job would repair these objects again.
+    let is_outdated = known.as_ref().map_or(0, |row| row.state.ended) != sweep.ended_repairs;
     let new = || BatchRow::new(&request.bucket, sweep, run.settings.key.as_str(), run.request_id());
     let row = match known.map(|row| row.state).filter(BatchRow::is_open) {
         // An invocation may repeat the end of a sweep whose repair has ended in the meantime.
         None if left == 0 || is_done => return Ok(AfterSweep { finding: None, is_adopted: is_done }),
+        None if is_outdated => return Ok(AfterSweep::default()),
         None => new(),
         Some(row) if row.sweep == sweep.sweep && matches!(row.step, Step::Collecting(_)) => row,
-        Some(row) if is_replaced(&row, sweep) => new(),
+        Some(row) if !is_outdated && is_replaced(&row, sweep) => new(),
         Some(row) if row.is_unconfirmed() && is_over(&row, sweep) => BatchRow { step: Step::Ended, ..row },
         Some(row) => {
             let finding = (!matches!(row.step, Step::Collecting(_))).then(|| row.finding());

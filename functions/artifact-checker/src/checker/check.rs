@@ -111,6 +111,11 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Self { repairer, mode, limits, turns: Turns::default() }
     }
 
+    /// Sets the highest rates.
+    pub(crate) fn set_rates(&self, rates: Rates) {
+        self.limits.set(rates);
+    }
+
     /// Slows down after a throttled request.
     pub(crate) fn slow_down(&self) {
         self.limits.cut();

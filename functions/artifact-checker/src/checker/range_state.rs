@@ -12,6 +12,7 @@ use crate::aws::sqs;
 use crate::checker::division::Rest;
 use crate::checker::sweep_state::change;
 use crate::error::SweepError;
+use crate::rate::Rates;
 use crate::request::{SweepMode, SweepRequest};
 use crate::run::Run;
 use crate::sweep_ranges::MOST_RANGES;
@@ -22,6 +23,9 @@ use crate::sweep_row::{SweepRow, shortened};
 const MOST_SKIPPED: u64 = 10;
 /// The most objects that the name of an unchecked part has.
 const MOST_NAMED: usize = 10;
+
+/// Another sweep learns within this time that a sweep has begun.
+pub(crate) const UNAWARE: Duration = Duration::from_secs(10);
 
 /// Sends a request to the function's queue.
 pub(crate) async fn send<L>(run: &Run<'_, L>, request: &SweepRequest, delay: Duration) -> Result<(), ServiceError> {
@@ -36,10 +40,12 @@ pub(crate) async fn resume<L: Store>(
     request: &SweepRequest,
     sweep: &SweepRow,
 ) -> Result<(), SweepError> {
+    // Until it learns of this sweep, the other one uses the whole rates.
+    let delay = if sweep.leaves_rest() { UNAWARE } else { Duration::ZERO };
     if sweep.ranges.is_empty() && !sweep.is_held(run.now()) {
-        return Ok(send(run, &request.continuing(&sweep.sweep, None), Duration::ZERO).await?);
+        return Ok(send(run, &request.continuing(&sweep.sweep, None), delay).await?);
     }
-    send_to(run, request, sweep, |range| !range.is_some_and(|range| range.is_held(run.now()))).await
+    send_to(run, request, sweep, delay, |range| !range.is_some_and(|range| range.is_held(run.now()))).await
 }
 
 /// Sends the messages of those ranges of the request's sweep that no invocation has begun to check. An invocation that
@@ -51,7 +57,7 @@ pub(crate) async fn resume_untouched<L: Store>(run: &Run<'_, L>, request: &Sweep
     if request.sweep.as_deref() != Some(sweep.sweep.as_str()) {
         return Ok(());
     }
-    send_to(run, request, &sweep, |range| range.is_some_and(SweepRow::is_untouched)).await
+    send_to(run, request, &sweep, Duration::ZERO, |range| range.is_some_and(SweepRow::is_untouched)).await
 }
 
 /// Sends the messages of the open ranges whose rows are chosen. A range without a row of this sweep is `None`.
@@ -59,6 +65,7 @@ async fn send_to<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
     sweep: &SweepRow,
+    delay: Duration,
     is_chosen: impl Fn(Option<&SweepRow>) -> bool,
 ) -> Result<(), SweepError> {
     let key = |range| SweepRow::range_key(&request.bucket, request.mode(), range);
@@ -68,20 +75,43 @@ async fn send_to<L: Store>(
     for (number, row) in numbers.into_iter().zip(rows) {
         let range = row?.map(|row| row.state).filter(|range| range.sweep == sweep.sweep);
         if is_chosen(range.as_ref()) {
-            send(run, &request.continuing(&sweep.sweep, Some(number)), Duration::ZERO).await?;
+            send(run, &request.continuing(&sweep.sweep, Some(number)), delay).await?;
         }
     }
     Ok(())
 }
 
+/// The rates of an invocation that works on a sweep.
+pub(crate) struct Share {
+    pub(crate) rates: Rates,
+    /// Whether the invocation has to leave the rates to the ranges, because another sweep is under way.
+    pub(crate) leaves_rest: bool,
+}
+
+/// The rates of an invocation that works on a sweep. The answer changes when another sweep begins.
+pub(crate) async fn share<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<Share, Error> {
+    let whole = run.settings.rates;
+    let of_range = whole.share(run.settings.concurrency);
+    if request.range.is_none() {
+        let leaves_rest = has_any_other_sweep(run, request).await?;
+        return Ok(Share { rates: if leaves_rest { of_range } else { whole }, leaves_rest });
+    }
+    // Each partition that the configuration names belongs to one range of a sweep, which takes half of its rate. Without
+    // names, and beside another sweep, the ranges share half of the rate of one partition.
+    let is_named = !run.settings.artifacts.partitions(&request.bucket).is_empty();
+    let has_partition = is_named && !has_other_sweep(run, request).await?;
+    let rates = if has_partition { Rates { s3: whole.s3, ..of_range } } else { of_range };
+    Ok(Share { rates, leaves_rest: false })
+}
+
 /// Whether another sweep of the request's bucket is under way, whose requests S3 counts together with those of this one.
-pub(crate) async fn has_other_sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<bool, Error> {
+async fn has_other_sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<bool, Error> {
     is_swept(run, request, once(request.bucket.as_str())).await
 }
 
 /// Whether another sweep is under way in any bucket whose objects this function may repair, so that KMS counts the
 /// requests of both sweeps together.
-pub(crate) async fn has_any_other_sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<bool, Error> {
+async fn has_any_other_sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<bool, Error> {
     let configured = run.settings.artifacts.buckets.keys().map(String::as_str);
     let buckets: BTreeSet<&str> = configured.chain([request.bucket.as_str(), run.settings.bucket.as_str()]).collect();
     is_swept(run, request, buckets.into_iter()).await

@@ -12,13 +12,12 @@ use tracing::{info, warn};
 use crate::answer::Answer;
 use crate::checker::bucket::stores_for_rest;
 use crate::checker::passes::Passes;
-use crate::checker::range_state::{close, end_of_next_page, has_other_sweep, resume_untouched, send, set_aside};
+use crate::checker::range_state::{close, end_of_next_page, resume_untouched, send, set_aside, share};
 use crate::checker::sweep::{Preparation, Prepared, prepare, requested, send_delayed};
 use crate::checker::sweep_state::{TakeRange, TakenSweep, take_range};
 use crate::checker::tracker::Tracker;
 use crate::error::{Error, SweepError};
 use crate::outcome::Outcome;
-use crate::rate::Rates;
 use crate::request::SweepRequest;
 use crate::run::Run;
 use crate::sweep_report::SweepReport;
@@ -29,8 +28,8 @@ const PAUSE: Duration = Duration::from_mins(1);
 
 /// How an attempt to check a range ended.
 enum Attempt {
-    /// The range is checked, or another invocation has to continue it.
-    Ended(Vec<Decision<Outcome>>),
+    /// The range is checked, or another invocation has to continue it. Also has the objects whose checks take long.
+    Ended(Box<SweepReport>, Vec<Decision<Outcome>>),
     /// No object of the bucket can be checked, for this reason.
     Impossible(String),
 }
@@ -62,7 +61,7 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
     };
     match attempt {
         Attempt::Impossible(why) => give_up(run, request, &taken.row, None, &why).await,
-        Attempt::Ended(delayed) => end(run, request, taken, delayed).await,
+        Attempt::Ended(report, delayed) => end(run, request, taken, *report, delayed).await,
     }
 }
 
@@ -85,22 +84,16 @@ async fn attempt<L: Store>(run: &Run<'_, L>, request: &SweepRequest, taken: &mut
         let passes = Passes::read(run, &request.bucket).await?;
         Some(Tracker::load(run, &request.bucket, &taken.row, passes.is_first()).await?)
     };
-    let shared = run.settings.rates.share(run.settings.concurrency);
-    // Each partition that the configuration names belongs to one range of a sweep, which takes half of its rate. Without
-    // names, and beside another sweep, the ranges share half of the rate of one partition.
-    let is_named = !run.settings.artifacts.partitions(&request.bucket).is_empty();
-    let rates = if is_named && !has_other_sweep(run, request).await? {
-        Rates { s3: run.settings.rates.s3, ..shared }
-    } else {
-        shared
-    };
+    let rates = share(run, request).await?.rates;
     let walked = preparation.walk(run, request, &stores, rates, tracker.as_ref(), taken).await;
     if let Some(tracker) = &tracker {
         tracker.flush().await;
     }
     let delayed = walked?;
     taken.release(run.ledger, run.now()).await?;
-    Ok(Attempt::Ended(delayed))
+    let rule = stores.repair_rule(run.settings, &request.bucket);
+    let report = SweepReport::new(request, &taken.row, run.settings, &rule);
+    Ok(Attempt::Ended(Box::new(report), delayed))
 }
 
 /// Ends an attempt without errors.
@@ -108,10 +101,10 @@ async fn end<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
     taken: Box<TakenSweep>,
+    report: SweepReport,
     delayed: Vec<Decision<Outcome>>,
 ) -> Result<Answer, Error> {
     send_delayed(run, request, &delayed).await;
-    let report = SweepReport::new(request, &taken.row, run.settings);
     info!(sweep.json = telemetry::json(&report), "sweep");
     let summary = report.summary(taken.row.totals.has_findings());
     run.record(from_ref(&summary)).await?;

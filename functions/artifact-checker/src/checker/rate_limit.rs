@@ -7,11 +7,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::rate::Rates;
 
-/// After a pause, the requests of this time are sent at once.
-const BURST: Duration = Duration::from_millis(100);
 /// The requests of this time that have to wait pass together, because a timer for each request would cost CPU time.
 const TICK: Duration = Duration::from_millis(20);
-
 /// For this time after a cut, further throttled requests do not cut the rate again, because they were sent before it.
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// After a cut, the rate rises by half of the highest rate in this time.
@@ -31,6 +28,12 @@ impl RateLimits {
         Self { s3: RateLimit::new(rates.s3), kms: RateLimit::new(rates.kms) }
     }
 
+    /// Sets the highest rates.
+    pub(crate) fn set(&self, rates: Rates) {
+        self.s3.set(rates.s3);
+        self.kms.set(rates.kms);
+    }
+
     /// Halves the rates after a throttled request. Others use more than their half, and the sweep makes room for them.
     pub(crate) fn cut(&self) {
         self.s3.cut();
@@ -42,19 +45,26 @@ impl RateLimits {
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     /// The time between two requests at the highest rate; zero means no limit.
-    interval: Duration,
+    interval: Cell<Duration>,
     /// The last cut, and the part of the highest rate after it.
     cut: Cell<Option<(Instant, f64)>>,
-    /// When the next request may pass.
-    next: Cell<Option<Instant>>,
+    /// When the next request may pass. It passes up to a tick later, so a second has at most the requests of a second and a
+    /// tick. A pause saves the requests of a tick, because they may pass so late in any case.
+    next: Cell<Instant>,
     /// The beginning of the first tick.
     start: Instant,
 }
 
 impl RateLimit {
     fn new(per_second: u32) -> Self {
-        let interval = Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::ZERO);
-        Self { interval, cut: Cell::new(None), next: Cell::new(None), start: Instant::now() }
+        let start = Instant::now();
+        let limit = Self { interval: Cell::default(), cut: Cell::new(None), next: Cell::new(start), start };
+        limit.set(per_second);
+        limit
+    }
+
+    fn set(&self, per_second: u32) {
+        self.interval.set(Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::ZERO));
     }
 
     /// The part of the highest rate at which requests pass now.
@@ -72,13 +82,13 @@ impl RateLimit {
 
     /// Waits until this many requests may be sent.
     pub(crate) async fn pass(&self, requests: u32) {
-        if self.interval.is_zero() {
+        let interval = self.interval.get();
+        if interval.is_zero() {
             return;
         }
         let now = Instant::now();
-        let earliest = now.checked_sub(BURST).unwrap_or(now);
-        let at = self.next.get().map_or(earliest, |next| next.max(earliest));
-        self.next.set(Some(at + (self.interval * requests).div_f64(self.part(now))));
+        let at = self.next.get().max(now.checked_sub(TICK).unwrap_or(now));
+        self.next.set(at + (interval * requests).div_f64(self.part(now)));
         if at > now {
             sleep_until(self.end_of_tick(at)).await;
         }
@@ -97,17 +107,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn requests_pass_at_the_rate_and_a_pause_saves_no_more_than_a_burst() {
+    async fn requests_pass_at_the_rate_and_a_pause_saves_no_more_than_a_tick() {
         let limit = RateLimit::new(1_000);
         let start = Instant::now();
         join_all((0..2_100).map(|_| limit.pass(1))).await;
         let took = start.elapsed();
-        assert!((1_990..=2_020).contains(&took.as_millis()), "{took:?}");
+        assert!((2_090..=2_120).contains(&took.as_millis()), "{took:?}");
         tokio::time::sleep(Duration::from_mins(1)).await;
         let start = Instant::now();
         join_all((0..300).map(|_| limit.pass(4))).await;
         let took = start.elapsed();
-        assert!((1_090..=1_120).contains(&took.as_millis()), "{took:?}");
+        assert!((1_170..=1_200).contains(&took.as_millis()), "{took:?}");
+        limit.set(100);
+        let start = Instant::now();
+        join_all((0..100).map(|_| limit.pass(1))).await;
+        let took = start.elapsed();
+        assert!((980..=1_010).contains(&took.as_millis()), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::slice::from_ref;
 
-use futures_util::join;
+use futures_util::{join, try_join};
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::{metrics, telemetry};
@@ -21,7 +21,7 @@ use crate::checker::budget::Budget;
 use crate::checker::check::{CheckMode, ObjectChecker};
 use crate::checker::notices;
 use crate::checker::passes::{Leaves, Passes};
-use crate::checker::range_state::{has_any_other_sweep, resume};
+use crate::checker::range_state::{resume, share};
 use crate::checker::reader::Reader;
 use crate::checker::retry::StageRetrier;
 use crate::checker::sweep_check::SweepChecker;
@@ -39,7 +39,7 @@ use crate::request::{SweepMode, SweepRequest};
 use crate::right_key::RightKey;
 use crate::run::{FUNCTION, Run};
 use crate::sweep_report::SweepReport;
-use crate::sweep_row::SweepRow;
+use crate::sweep_row::{Before, SweepRow};
 use crate::sweep_totals::{NAMED_FINDINGS, SweepTotals};
 use crate::verdict::in_words;
 
@@ -173,7 +173,7 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
         Prepared::Impossible(decisions) => return finish_without_report(run, request, decisions).await,
     };
     let bucket = request.bucket.as_str();
-    let passes = Passes::read(run, bucket).await?;
+    let (passes, ended_repairs) = try_join!(Passes::read(run, bucket), batch::ended(run, bucket))?;
     let right_key = &preparation.right_key;
     let is_daily = request.scheduled && request.mode() == SweepMode::ORDINARY;
     let since = if is_daily { passes.since(right_key, run.now()) } else { None };
@@ -181,7 +181,8 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
         let ignored = Decision::new(Outcome::Ignored, why).about("bucket", bucket);
         finish_without_report(run, request, findings.into_iter().chain([ignored]).collect())
     };
-    let mut taken = match take(run.ledger, request, right_key, since, run.request_id(), run.now()).await? {
+    let before = Before { right_key, since, ended_repairs };
+    let mut taken = match take(run.ledger, request, before, run.request_id(), run.now()).await? {
         Take::Taken(taken) => taken,
         Take::InRanges(row) => {
             resume(run, request, &row).await?;
@@ -197,7 +198,8 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
             }
             walked => walked?,
         };
-    let mut report = SweepReport::new(request, &taken.row, run.settings);
+    let rule = stores.repair_rule(run.settings, bucket);
+    let mut report = SweepReport::new(request, &taken.row, run.settings, &rule);
     let mut findings = preparation.findings;
     findings.extend(unchecked_finding(bucket, &taken.row));
     let mut is_adopted = false;
@@ -245,14 +247,12 @@ async fn walk<'a, L: Store>(
     } else {
         Some(Tracker::load(run, &request.bucket, &taken.row, is_first_pass).await?)
     };
-    let rates = if has_any_other_sweep(run, request).await? {
-        // The other sweep uses the rates, so all but the first page is left to the queue.
+    let share = share(run, request).await?;
+    if share.leaves_rest {
+        // The ranges of the other sweep use the rates, so everything is left to ranges.
         taken.row.leave_rest();
-        run.settings.rates.share(run.settings.concurrency)
-    } else {
-        run.settings.rates
-    };
-    let walked = preparation.walk(run, request, stores, rates, tracker.as_ref(), taken).await;
+    }
+    let walked = preparation.walk(run, request, stores, share.rates, tracker.as_ref(), taken).await;
     if let Some(tracker) = &tracker {
         tracker.flush().await;
     }

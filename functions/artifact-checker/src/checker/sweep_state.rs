@@ -6,9 +6,8 @@ use sekisho_ledger::{Error, Key, Row, Store, Write};
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use crate::key::KeyArn;
 use crate::request::{SweepMode, SweepRequest};
-use crate::sweep_row::{Start, SweepRow, TERM};
+use crate::sweep_row::{Before, Start, SweepRow, TERM};
 
 /// How often a change of a sweep's row is repeated if other invocations change it at the same time.
 const MOST_CHANGES: u32 = 30;
@@ -35,8 +34,7 @@ pub(crate) enum Take {
 pub(crate) async fn take(
     ledger: &impl Store,
     request: &SweepRequest,
-    right_key: &KeyArn,
-    since: Option<i64>,
+    before: Before<'_>,
     request_id: &str,
     now: OffsetDateTime,
 ) -> Result<Take, Error> {
@@ -44,7 +42,7 @@ pub(crate) async fn take(
     let row = ledger.read::<SweepRow>(&key).await?;
     let revision = row.as_ref().map(|row| row.revision);
     let row = with_earlier_versions(ledger, request, row, request_id, now).await?;
-    let row = match SweepRow::start(row, request, right_key, since, request_id, now) {
+    let row = match SweepRow::start(row, request, before, request_id, now) {
         Start::Row(row) => *row,
         Start::InRanges(row) => return Ok(Take::InRanges(row)),
         Start::Refused(why) => return Ok(Take::Refused(why)),

@@ -13,12 +13,14 @@ use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::ServiceError;
+use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
 use tokio::time::{Instant, interval, sleep};
+use tracing::warn;
 
 use crate::aws::s3::{S3, list};
 use crate::checker::check::about_object;
-use crate::checker::range_state::divide;
+use crate::checker::range_state::{divide, share};
 use crate::checker::report;
 use crate::checker::running_checks::RunningChecks;
 use crate::checker::sweep_check::{ATTEMPTS, FIRST_PAUSE, SweepChecker, TIME_FOR_A_PAGE};
@@ -63,6 +65,9 @@ struct Listing {
     first: Option<ListPosition>,
     /// Whether S3 refuses to list the bucket.
     is_refused: bool,
+    /// Why a page could not be listed. The pages before it are checked to their end, because the next attempt begins after
+    /// them.
+    failure: Option<ServiceError>,
     /// How much was listed, as the number of objects whose check takes as much time.
     work: usize,
 }
@@ -79,15 +84,14 @@ impl<L: Store> Walk<'_, L> {
     /// objects that take longer than this invocation. The caller saves the row.
     pub(crate) async fn run(&self, sweep: &mut TakenSweep) -> Result<Vec<Decision<Outcome>>, SweepError> {
         let first = sweep.row.position.clone();
-        let alone = sweep.row.alone(self.run.settings.alone);
-        let walked = self.check_pages(sweep, alone).await;
+        let walked = self.check_pages(sweep).await;
         // If another invocation holds the row now, the next part of the list is its part.
         if !walked.as_ref().is_err_and(SweepError::is_changed) {
             self.before_save(&mut sweep.row).await;
         }
         let delayed = walked?;
         // The row counts the invocations that work on slow objects, so these objects cannot continue a sweep for ever.
-        let is_stuck = sweep.row.position == first && alone != Some(0);
+        let is_stuck = sweep.row.position == first && sweep.row.alone(self.run.settings.alone) != Some(0);
         if !sweep.row.complete && is_stuck && !sweep.row.has_slow() {
             return Err(SweepError::NoProgress(self.request.bucket.clone()));
         }
@@ -95,12 +99,7 @@ impl<L: Store> Walk<'_, L> {
         Ok(delayed)
     }
 
-    /// `alone` is the number of objects after which the rest of a bucket is left to ranges.
-    async fn check_pages(
-        &self,
-        sweep: &mut TakenSweep,
-        alone: Option<usize>,
-    ) -> Result<Vec<Decision<Outcome>>, SweepError> {
+    async fn check_pages(&self, sweep: &mut TakenSweep) -> Result<Vec<Decision<Outcome>>, SweepError> {
         let mut pages = OpenPages::default();
         let mut running = RunningChecks::default();
         let mut in_flight = FuturesUnordered::new();
@@ -122,6 +121,7 @@ impl<L: Store> Walk<'_, L> {
             if time_left < TIME_TO_RECORD {
                 break;
             }
+            let alone = sweep.row.alone(self.run.settings.alone);
             let leaves_rest = alone.is_some_and(|alone| walk.work >= alone);
             // While the range is being divided, nothing is listed, because the page may have keys of the new range.
             let may_list = !is_listing && !is_dividing && !leaves_rest && time_left > TIME_FOR_A_PAGE;
@@ -148,7 +148,7 @@ impl<L: Store> Walk<'_, L> {
                 _ = tick.tick() => running.set_slow_aside(&mut pages, &mut sweep.row),
                 Some(listed) = &mut listing, if is_listing => {
                     (listing, is_listing) = (None.into(), false);
-                    self.add_page(listed?, &mut walk, &mut pages, &mut sweep.row).await;
+                    self.add_page(listed, &mut walk, &mut pages, &mut sweep.row).await;
                 }
                 Some(divided) = &mut division, if is_dividing => {
                     (division, is_dividing, last_division) = (None.into(), false, Instant::now());
@@ -162,7 +162,10 @@ impl<L: Store> Walk<'_, L> {
         if is_dividing && let Some(divided) = division.await {
             sweep.row.end = divided?;
         }
-        Ok(self.end_run(&mut sweep.row).await)
+        match walk.failure {
+            Some(error) => Err(error.into()),
+            None => Ok(self.end_run(&mut sweep.row).await),
+        }
     }
 
     /// Ends the pages of which every object is checked, and saves the row from time to time.
@@ -179,9 +182,23 @@ impl<L: Store> Walk<'_, L> {
         if last_save.elapsed() >= CHECKPOINT && !sweep.row.complete {
             self.before_save(&mut sweep.row).await;
             sweep.checkpoint(self.run.ledger, self.run.now()).await?;
+            self.make_room(&mut sweep.row).await;
             *last_save = Instant::now();
         }
         Ok(())
+    }
+
+    /// Leaves rates to another sweep that has begun.
+    async fn make_room(&self, row: &mut SweepRow) {
+        match share(self.run, self.request).await {
+            Ok(share) => {
+                self.checker.checker.set_rates(share.rates);
+                if share.leaves_rest {
+                    row.leave_rest();
+                }
+            }
+            Err(error) => warn!(error = chain(&error), "it is looked up later whether another sweep has begun"),
+        }
     }
 
     /// Adds to the row what the reads have shown, and the findings since the last checkpoint to the list of all findings.
@@ -207,10 +224,20 @@ impl<L: Store> Walk<'_, L> {
     }
 
     /// Adds the objects of a page that have to be checked.
-    async fn add_page(&self, listed: Listed, walk: &mut Listing, pages: &mut OpenPages, row: &mut SweepRow) {
+    async fn add_page(
+        &self,
+        listed: Result<Listed, ServiceError>,
+        walk: &mut Listing,
+        pages: &mut OpenPages,
+        row: &mut SweepRow,
+    ) {
         let page = match listed {
-            Listed::Page(page) => page,
-            Listed::Refused(finding) => {
+            Err(error) => {
+                walk.failure = Some(error);
+                return;
+            }
+            Ok(Listed::Page(page)) => page,
+            Ok(Listed::Refused(finding)) => {
                 walk.is_refused = true;
                 self.add_finding(row, finding).await;
                 ListPage { objects: Vec::new(), end: None }
@@ -313,7 +340,7 @@ impl<L: Store> Walk<'_, L> {
 impl Listing {
     fn of(row: &SweepRow) -> Self {
         let next = (!row.listed).then(|| row.position.clone());
-        Self { next, first: row.position.clone(), is_refused: false, work: 0 }
+        Self { next, first: row.position.clone(), is_refused: false, failure: None, work: 0 }
     }
 
     /// The key up to which a range is listed. `None` if the whole range is listed, or if nothing is.

@@ -137,7 +137,14 @@ async fn sweep(case: Case) -> Result<(), TestCaseError> {
     if let Some(after) = case.kill_after {
         let _ = tokio::time::timeout(Duration::from_millis(after), handle(&checker, "r", payload)).await;
     }
-    let answer = handle(&checker, "r", payload).await.unwrap();
+    // Several faults in a row fail an invocation, and Lambda repeats it twice.
+    let mut answer = handle(&checker, "r", payload).await;
+    for _ in 0..2 {
+        if answer.is_err() {
+            answer = handle(&checker, "r", payload).await;
+        }
+    }
+    let answer = answer.unwrap();
     prop_assert!(answer.sweeps[0].complete, "{:?}", answer.decisions);
     let after = world.state().bucket(BUCKET).clone();
     let repairable = compare(&case, &before, &after)?;

@@ -6,8 +6,10 @@ use artifact_checker::{Checker, Outcome};
 use sekisho_domain::artifacts::Repair;
 use sekisho_ledger::Memory;
 
-use crate::batch::{LONG, checker_with_jobs, code, confirm, follow, right, states, world_with_much_to_repair, writes};
-use crate::ranges::at_once;
+use crate::batch::{
+    LONG, checker_with_jobs, code, confirm, follow, jobs, right, states, world_with_much_to_repair, writes,
+};
+use crate::ranges::{at_once, report_of};
 use crate::sweep_progress::{deliver, receive};
 use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_VERSIONS, filled, object_key};
 use crate::world::jobs::JobRules;
@@ -91,7 +93,11 @@ async fn what_a_complete_sweep_leaves_beside_a_job_is_repaired_by_the_next_sched
         let answer = handle(&checker, "person", payload).await.unwrap();
         let report = &answer.sweeps[0];
         assert_eq!((report.left, report.is_left_to_nobody), (8, true));
-        assert!(answer.decisions[0].reason.contains("while another repair is open"), "{}", answer.decisions[0].reason);
+        assert!(
+            answer.decisions[0].reason.contains("because another repair was open"),
+            "{}",
+            answer.decisions[0].reason
+        );
         world.state().queue.push((message, 0));
         follow(&world, &checker).await;
         assert_eq!(right(&world), 13);
@@ -99,6 +105,32 @@ async fn what_a_complete_sweep_leaves_beside_a_job_is_repaired_by_the_next_sched
         assert!(!next.sweeps[0].incremental, "{next:?}");
         assert_eq!((right(&world), writes(&world)), (14, 11));
     }
+}
+
+/// The job repairs the objects that the first invocation of the sweep has found wrong, so a second job with them would
+/// repair them again.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_during_which_a_job_ends_leaves_no_repair_and_the_next_scheduled_one_is_complete() {
+    let (world, mut checker, message) = world_with_confirmed_repair().await;
+    checker.settings.alone = 60;
+    let first = handle(&checker, "person", SWEEP).await.unwrap();
+    assert!(first.sweeps[0].left > 0 && !first.sweeps[0].complete, "{first:?}");
+    checker.settings.alone = 20_000;
+    let range = receive(&world).unwrap();
+    world.state().queue.push((message, 0));
+    assert_eq!(follow(&world, &checker).await.decisions[0].outcome, Outcome::Repaired);
+    // What the rest of the sweep finds wrong is in no job, either.
+    world.state().buckets.get_mut(BUCKET).unwrap().objects.get_mut(&object_key(13)).unwrap()[0].sse = Sse::S3;
+    checker.settings.artifacts.confirm_above = 0;
+    let ended = deliver(&checker, "worker", &range, LONG).await.unwrap();
+    let report = ended.sweeps.last().unwrap();
+    assert!(report.complete && report.left > first.sweeps[0].left && report.is_left_to_nobody, "{report:?}");
+    assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 13, 10));
+    let next = handle(&checker, "next", SCHEDULE).await.unwrap();
+    assert!(!next.sweeps[0].incremental && next.sweeps[0].left == 1, "{next:?}");
+    confirm(&checker, &code(&next)).await.unwrap();
+    follow(&world, &checker).await;
+    assert_eq!((jobs(&world), right(&world), writes(&world)), (2, 14, 11));
 }
 
 /// Otherwise, the job would repair the same objects again.
@@ -118,7 +150,12 @@ async fn a_sweep_that_is_under_way_stops_its_repairs_in_place_when_another_one_l
         writes(&world)
     };
     let (answer, before) = tokio::join!(slow.handle(SWEEP_VERSIONS, &lambda), other);
-    let report = &answer.unwrap().sweeps[0];
+    // Beside the other sweep, the first invocation leaves the rest to a range.
+    assert!(!answer.unwrap().sweeps[0].complete);
+    checker.settings.artifacts.confirm_above = 100_000;
+    let rest = receive(&world).unwrap();
+    let answers = at_once(&world, &checker, &rest).await;
+    let report = report_of(&answers);
     // Until the next checkpoint, and for the checks that are in flight, repairs go on.
     let late = writes(&world) - before;
     assert!(before < 600 && late < 600, "{before} repairs before the other sweep left one, and {late} after it");

@@ -27,7 +27,7 @@ async fn a_pipeline_that_is_not_shown_hides_no_other_bucket_and_is_a_finding() {
             let is_hidden = request.operation == "GetPipeline" && request.body.contains("two");
             is_hidden.then(|| Response::json_error(code, "no"))
         });
-        let answer = handle(&world.checker(Repair::Update), "r", SCHEDULE).await.unwrap();
+        let answer = handle(&world.checker_of(Repair::Update, &["one"]), "r", SCHEDULE).await.unwrap();
         let swept: Vec<&str> = answer.sweeps.iter().map(|sweep| sweep.bucket.as_str()).collect();
         assert_eq!(swept, [BUCKET, "one"], "{code}");
         let of_two = |pipeline: &String| pipeline == "two";
@@ -36,6 +36,9 @@ async fn a_pipeline_that_is_not_shown_hides_no_other_bucket_and_is_a_finding() {
         assert!(finding.reason.contains(code), "{}", finding.reason);
         assert_eq!(answer.decisions[0].outcome, Outcome::Reported, "{code}");
         assert!(world.state().published.concat().contains(code), "{code}");
+        // The bucket is only reported on, because the hidden pipeline may use it under another key.
+        let limits = answer.sweeps.iter().map(|sweep| sweep.repairs.unwrap().at_most);
+        assert_eq!(limits.collect::<Vec<_>>(), [Some(100_000), None], "{code}");
     }
 }
 

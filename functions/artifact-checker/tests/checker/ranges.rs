@@ -1,12 +1,14 @@
 //! Sweeps that are too large for one invocation: their ranges, which several invocations check at the same time.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use artifact_checker::{Answer, Checker, Outcome, SweepReport};
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use sekisho_domain::artifacts::Repair;
 use sekisho_ledger::Memory;
+use tokio::time::Instant;
 
 use crate::sweep_progress::{deliver, receive, to_the_end};
 use crate::sweeps::{SWEEP, SWEEP_DRY_RUN, SWEEP_VERSIONS, filled};
@@ -44,34 +46,44 @@ pub(crate) fn world_with_prefixes(objects: usize) -> World {
 
 /// Handles a sweep and all messages of the queue, up to five at the same time. Returns all answers.
 pub(crate) async fn at_once(world: &World, checker: &Checker<Memory>, payload: &str) -> Vec<Answer> {
-    at_once_with(world, checker, payload, 5).await
+    at_once_with(world, checker, payload, 5, LONG).await
 }
 
-/// Handles a sweep and all messages of the queue, up to so many at the same time. Returns all answers.
+/// Handles a sweep and all messages of the queue when they are due, up to so many at the same time. Lambda ends an
+/// invocation of a range after `time`. Returns all answers.
 pub(crate) async fn at_once_with(
     world: &World,
     checker: &Checker<Memory>,
     payload: &str,
     invocations: usize,
+    time: Duration,
 ) -> Vec<Answer> {
-    let mut answers = vec![handle(checker, "first", payload).await.unwrap()];
-    let mut running = FuturesUnordered::new();
+    let first = async { (0, handle(checker, "first", payload).await.unwrap()) };
+    let mut running = FuturesUnordered::from_iter([first.boxed_local()]);
+    let (mut answers, mut is_first_running) = (Vec::new(), true);
+    let mut waiting = VecDeque::new();
     let mut n = 0;
     // A queue is asked again and again, so that a new range does not wait for the end of another one.
     let mut poll = tokio::time::interval(Duration::from_millis(500));
     loop {
-        while running.len() < invocations
-            && let Some(message) = receive(world)
+        let sent = std::mem::take(&mut world.state().queue);
+        waiting.extend(sent.into_iter().map(|(message, delay)| (Instant::now() + Duration::from_secs(delay), message)));
+        while running.len() < invocations + usize::from(is_first_running)
+            && let Some(at) = waiting.iter().position(|(due, _)| *due <= Instant::now())
+            && let Some((_, message)) = waiting.remove(at)
         {
             n += 1;
             let id = format!("worker-{n}");
-            running.push(async move { deliver(checker, &id, &message, LONG).await.unwrap() });
+            running.push(async move { (n, deliver(checker, &id, &message, time).await.unwrap()) }.boxed_local());
         }
-        if running.is_empty() {
+        if running.is_empty() && waiting.is_empty() {
             return answers;
         }
         tokio::select! {
-            Some(answer) = running.next() => answers.push(answer),
+            Some((n, answer)) = running.next(), if !running.is_empty() => {
+                is_first_running &= n > 0;
+                answers.insert(if n == 0 { 0 } else { answers.len() }, answer);
+            }
             _ = poll.tick() => {}
         }
     }

@@ -58,7 +58,7 @@ async fn an_invocation_that_continues_the_sweep_inherits_the_result_of_the_reads
 #[tokio::test(start_paused = true)]
 async fn a_sweep_leaves_half_of_the_rates_of_s3_and_kms_to_others() {
     // A repair takes about four requests to KMS.
-    let cases = [(under("right"), 3_000, 3_000.0 / 2_750.0), (Sse::S3, 500, 4.0 * 500.0 / 2_750.0)];
+    let cases = [(under("right"), 3_000, 3_000.0 / 2_667.0), (Sse::S3, 500, 4.0 * 500.0 / 2_667.0)];
     for (sse, objects, seconds) in cases {
         let world = filled(500, &[(objects, sse.clone())]);
         let mut checker = world.checker(Repair::Update);

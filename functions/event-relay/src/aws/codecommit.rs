@@ -5,6 +5,7 @@ use aws_sdk_codecommit::config::http::HttpResponse;
 use aws_sdk_codecommit::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codecommit::operation::get_branch::GetBranchError;
 use aws_sdk_codecommit::operation::get_folder::GetFolderError;
+use aws_sdk_codecommit::operation::get_repository::GetRepositoryError;
 use aws_sdk_codecommit::operation::list_branches::ListBranchesError;
 use sekisho_domain::change::{RefKind, Revision, SourceRef};
 use sekisho_lambda::ServiceError;
@@ -130,6 +131,25 @@ pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<St
         }
     }
     Ok(Some(names))
+}
+
+/// When a repository was created, in epoch milliseconds. Returns `None` if the repository does not exist.
+///
+/// # Errors
+/// CodeCommit did not answer, or the answer has no date.
+pub async fn created(client: &Client, repository: &str) -> Result<Option<u64>, ServiceError> {
+    let operation = || format!("CodeCommit's GetRepository for {repository}");
+    match client.get_repository().repository_name(repository).send().await {
+        Ok(answer) => {
+            let date = answer.repository_metadata.and_then(|metadata| metadata.creation_date);
+            let created = date.and_then(|date| u64::try_from(date.to_millis().ok()?).ok());
+            created.map(Some).ok_or_else(|| ServiceError::unexpected(operation(), "the answer has no creation date"))
+        }
+        Err(error) => match error.as_service_error() {
+            Some(GetRepositoryError::RepositoryDoesNotExistException(_)) => Ok(None),
+            _ => Err(failed(operation(), error)),
+        },
+    }
 }
 
 /// Lists the names of all repositories.

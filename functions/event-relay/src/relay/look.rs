@@ -20,7 +20,7 @@ use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_hint, needs_repair};
 use crate::relay::settle::{Settled, settle};
 use crate::relay::source;
-use crate::repository::{self, Globs, RepositoryRow};
+use crate::repository::{self, Covering, Globs, RepositoryRow};
 use crate::route::plain_targets;
 use crate::run::Run;
 use crate::snapshot::Snapshot;
@@ -62,6 +62,10 @@ pub(crate) struct Look<'r, W> {
     pub(crate) globs: &'r Globs,
     /// The rules about caches of other registries, if they were ever read.
     pub(crate) caches: Option<&'r Caches>,
+    /// When the reconcile began, in epoch milliseconds.
+    pub(crate) began: u64,
+    /// When an earlier reconcile began that reached every CodeCommit repository, in epoch milliseconds.
+    pub(crate) reached: Option<u64>,
     /// Receives the decisions as soon as they are made, so that they can be stored before the look ends.
     pub(crate) decisions: UnboundedSender<Decision<Outcome>>,
 }
@@ -136,6 +140,7 @@ impl<W: World> Look<'_, W> {
             }
         };
         let (listed, rows) = (listed?, rows?);
+        let created = if listed.is_some() { self.created(repository, stored).await? } else { 0 };
         if repository.kind() == SourceKind::Image {
             let image = |one: &Listed| match &one.head {
                 Some(Head::At(image)) => Some(image.clone()),
@@ -146,8 +151,23 @@ impl<W: World> Look<'_, W> {
         looked.is_missing = listed.is_none();
         let branches = listed.iter().flatten().filter(|one| one.source_ref.kind() == RefKind::Branch);
         looked.branches = Some(branches.map(|one| one.source_ref.name().to_owned()).collect());
-        let configured = (self.run.routes, self.globs, self.caches.map_or(0, |caches| caches.ended));
-        Ok(Worklist::new(repository, listed, rows, stored, configured, self.run.now()))
+        let caches_ended = self.caches.map_or(0, |caches| caches.ended);
+        let (routes, globs) = (self.run.routes, self.globs);
+        let covering = Covering { routes, globs, caches_ended, created, is_upgrade: false };
+        Ok(Worklist::new(repository, listed, rows, stored, covering, self.run.now()))
+    }
+
+    /// When the repository was created, in epoch milliseconds, if that was after a reconcile that reached every
+    /// repository. Otherwise 0: a repository that was there and that the reconcile did not see had another name, so its
+    /// references may be older than the moment when a glob covered it.
+    async fn created(&self, repository: &RepositoryArn, stored: &RepositoryRow) -> Result<u64, Error> {
+        let Self { run, globs, began, reached, .. } = self;
+        let Some(reached) = reached.filter(|_| repository.kind() == SourceKind::Git) else { return Ok(0) };
+        if !stored.may_be_young(run.routes, globs, repository, *began) {
+            return Ok(0);
+        }
+        let created = run.world.repository_created(repository.name()).await?;
+        Ok(created.filter(|created| reached < *created).unwrap_or(0))
     }
 
     async fn examine(&self, examination: Examination, floor: u64) -> (Reference, Task, Found) {

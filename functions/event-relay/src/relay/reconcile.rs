@@ -12,7 +12,6 @@ use sekisho_domain::route::{Route, Target, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_lambda::metrics;
 use sekisho_ledger::{Key, Row, Store};
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::caches::Caches;
@@ -21,13 +20,14 @@ use crate::error::Error;
 use crate::heads::Heads;
 use crate::next::Scope;
 use crate::outcome::{Outcome, needs_repair};
+use crate::reconcile_row::{self, ReconcileRow};
 use crate::relay::images::{Images, LeftOut};
 use crate::relay::join::order_joined;
 use crate::relay::look::{Look, Looked};
 use crate::relay::reoffer::offer_again;
 use crate::relay::source;
 use crate::relay::train::advance;
-use crate::repository::{self, Globs, RepositoryRow};
+use crate::repository::{self, RepositoryRow};
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::routes_here;
 use crate::snapshot::Snapshot;
@@ -48,31 +48,13 @@ const JOIN_PATIENCE: Duration = Duration::from_hours(1);
 /// The metric of the repositories that a reconcile did not reach. The template's alarm refers to the name.
 const NOT_REACHED: &str = "RepositoriesNotReached";
 
-/// The ledger's row of the reconcile.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReconcileRow {
-    /// The first repository that the last reconcile did not reach, as the end of its ARN has it. The next one begins
-    /// there.
-    #[serde(default)]
-    pub(crate) next: Option<String>,
-    /// The time since when every reconcile left some repositories unexamined, in epoch milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) incomplete_since: Option<u64>,
-    /// The globs of the routes.
-    #[serde(default)]
-    pub(crate) globs: Globs,
-    /// The rules about caches of other registries, if a route has a glob for images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) caches: Option<Caches>,
-}
-
 /// The row of the reconcile, or the error of the ledger.
 type ReadRow = Result<Option<Row<ReconcileRow>>, sekisho_ledger::Error>;
 
 /// Examines every routed reference. A repository that fails never fails the reconcile: it is counted, and the next
 /// reconcile begins with it.
 pub(crate) async fn reconcile<W: World>(run: &Run<'_, W>) -> Report {
-    let row: ReadRow = run.world.ledger().read(&key()).await;
+    let row: ReadRow = run.world.ledger().read(&reconcile_row::key()).await;
     let stored = row.as_ref().ok().and_then(|row| row.as_ref()?.state.caches.as_ref());
     let (routes, images) = Images::find(run, stored).await;
     let run = run.with_routes(&routes);
@@ -84,6 +66,8 @@ pub(crate) async fn reconcile<W: World>(run: &Run<'_, W>) -> Report {
 /// A running reconcile.
 struct Pass<'r, W> {
     run: &'r Run<'r, W>,
+    /// When the reconcile began, in epoch milliseconds.
+    began: u64,
     log: DecisionLog,
     /// The number of references whose head was relayed before or touches no routed path.
     unchanged: usize,
@@ -120,6 +104,7 @@ impl<'r, W: World> Pass<'r, W> {
     fn new(run: &'r Run<'r, W>) -> Self {
         Self {
             run,
+            began: epoch_millis(run.now()),
             log: DecisionLog::default(),
             unchanged: 0,
             is_unlisted: false,
@@ -153,7 +138,7 @@ impl<'r, W: World> Pass<'r, W> {
         if is_complete && self.found.len() == all.len() {
             self.log.extend(unmatched_globs(self.run.routes, &self.run.invocation.region, &self.found));
         }
-        let row = self.next_row(&all, is_complete, &stored.pass.row);
+        let row = self.next_row(&all, &incomplete, &stored.pass.row);
         let mut undecided = self.unexamined(&incomplete, &row);
         undecided.append(&mut self.moved);
         let joined = order_joined(self.run, &self.references, &undecided).await;
@@ -301,8 +286,10 @@ impl<'r, W: World> Pass<'r, W> {
     async fn look_at_all(&mut self, all: &[RepositoryArn], stored: &Stored) {
         let permits = Semaphore::new(CONCURRENT_READS);
         let (decisions, mut received) = mpsc::unbounded_channel();
-        let Stored { pass: Snapshot { row: ReconcileRow { globs, caches, .. }, .. }, repositories: rows } = stored;
-        let look = Look { run: self.run, permits: &permits, globs, caches: caches.as_ref(), decisions };
+        let Stored { pass: Snapshot { row: ReconcileRow { globs, caches, reached, .. }, .. }, repositories: rows } =
+            stored;
+        let (caches, began, reached) = (caches.as_ref(), self.began, *reached);
+        let look = Look { run: self.run, permits: &permits, globs, caches, began, reached, decisions };
         let readable: Vec<_> = all.iter().filter_map(|repository| Some((repository, rows.get(repository)?))).collect();
         let mut answers = stream::iter(readable)
             .map(async |(repository, row)| (repository, look.at(repository, row).await))
@@ -376,7 +363,8 @@ impl<'r, W: World> Pass<'r, W> {
     /// The row after this reconcile. The next one begins with the first repository for which no time was left, and
     /// otherwise with the first one that failed. If a reconcile cannot even finish its first repository, the next one
     /// begins with another one.
-    fn next_row(&self, all: &[RepositoryArn], is_complete: bool, stored: &ReconcileRow) -> ReconcileRow {
+    fn next_row(&self, all: &[RepositoryArn], incomplete: &[SourceKind], stored: &ReconcileRow) -> ReconcileRow {
+        let is_complete = incomplete.is_empty();
         let first = |open: &BTreeSet<RepositoryArn>| {
             let mut open = all.iter().filter(|one| open.contains(*one));
             let first = open.next();
@@ -388,7 +376,10 @@ impl<'r, W: World> Pass<'r, W> {
         let next = if is_complete { next } else { next.or_else(|| stored.next.clone()) };
         let is_incomplete = !is_complete || !self.not_reached.is_empty();
         let since = || stored.incomplete_since.unwrap_or_else(|| epoch_millis(self.run.now()));
-        ReconcileRow { next, incomplete_since: is_incomplete.then(since), ..stored.clone() }
+        let is_git = |one: &RepositoryArn| one.kind() == SourceKind::Git;
+        let is_git_incomplete = incomplete.contains(&SourceKind::Git) || self.not_reached.iter().any(is_git);
+        let reached = if is_git_incomplete { stored.reached } else { Some(stored.reached_after(self.began)) };
+        ReconcileRow { next, incomplete_since: is_incomplete.then(since), reached, ..stored.clone() }
     }
 
     /// Writes the globs of the routes, if they changed, before a look depends on them, and the rules about caches if
@@ -407,7 +398,7 @@ impl<'r, W: World> Pass<'r, W> {
         }
         stored.row = row;
         let writer = &self.run.invocation.request_id;
-        match self.run.world.ledger().write(&key(), &stored.row, stored.revision, writer).await {
+        match self.run.world.ledger().write(&reconcile_row::key(), &stored.row, stored.revision, writer).await {
             Ok(revision) => stored.revision = Some(revision),
             // Another reconcile wrote the row, also with the globs of these routes.
             Err(sekisho_ledger::Error::Changed(_)) => {}
@@ -443,8 +434,4 @@ impl<'r, W: World> Pass<'r, W> {
         }
         Report { log: self.log, failure: None }
     }
-}
-
-fn key() -> Key {
-    Key::state("reconcile")
 }

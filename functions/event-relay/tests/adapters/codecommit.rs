@@ -1,5 +1,5 @@
 use aws_sdk_codecommit::Client;
-use event_relay::aws::codecommit::{branches, differences, head, repositories};
+use event_relay::aws::codecommit::{branches, created, differences, head, repositories};
 use event_relay::world::Head;
 use sekisho_domain::change::{Revision, SourceRef};
 use serde_json::json;
@@ -183,4 +183,23 @@ async fn a_list_whose_second_page_fails_is_an_error() {
     assert_eq!(branches(&client, "shop").await.unwrap(), None);
     assert!(branches(&client, "shop").await.unwrap_err().is_throttled());
     assert!(repositories(&client).await.unwrap_err().is_throttled());
+}
+
+#[tokio::test]
+async fn the_creation_of_a_repository_is_read() {
+    let metadata = |metadata| ok(&json!({"repositoryMetadata": metadata}));
+    let wire = Wire::answering([metadata(json!({"creationDate": 1_795_262_400.25}))]);
+    let found = created(&Client::new(&wire.config()), "shop").await.unwrap();
+    assert_eq!(found, Some(1_795_262_400_250));
+    let requests = wire.requests();
+    assert_eq!(
+        (requests[0].operation.as_str(), requests[0].json()),
+        ("GetRepository", json!({"repositoryName": "shop"}))
+    );
+    let wire = Wire::answering([refused("RepositoryDoesNotExistException")]);
+    assert_eq!(created(&Client::new(&wire.config()), "shop").await.unwrap(), None);
+    for answer in [metadata(json!({})), refused("AccessDeniedException"), refused("ThrottlingException")] {
+        let wire = Wire::answering([answer]);
+        created(&Client::new(&wire.config()), "shop").await.unwrap_err();
+    }
 }

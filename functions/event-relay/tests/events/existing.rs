@@ -1,7 +1,11 @@
 //! References that existed before a route covered them.
 
+use std::time::Duration;
+
 use event_relay::Outcome::{self, Baseline, Duplicate, Relayed};
+use event_relay::world::World;
 use sekisho_domain::decision::Decision;
+use sekisho_domain::timestamp::epoch_millis;
 
 use crate::function::{Function, SHOP, commit, only_main, routes};
 
@@ -94,6 +98,58 @@ async fn a_repository_that_appears_after_its_route_starts_no_old_branch() {
     function.account().branches.replace(branches);
     let decisions = function.file("schedule").await.unwrap().decisions;
     assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (1, 1), "{decisions:?}");
+}
+
+/// The events of its branches were lost. A repository that was created before the last complete reconcile must have had
+/// another name then, so its branches are not new under this one.
+#[tokio::test(start_paused = true)]
+async fn the_branches_of_a_repository_that_was_created_after_its_route_are_relayed() {
+    for (hours_after, expected) in [(Some(-1), (1, 1)), (Some(1), (2, 0)), (None, (1, 1))] {
+        let function = Function::with(&with_releases());
+        let branches = function.account().branches.replace(None);
+        let mut began = function.account().now();
+        if hours_after.is_some() {
+            // The first one configures the glob, and the second one knows since when.
+            function.file("schedule").await.unwrap();
+            tokio::time::advance(Duration::from_hours(5)).await;
+            began = function.account().now();
+            function.file("schedule").await.unwrap();
+        }
+        let created = began + time::Duration::hours(hours_after.unwrap_or(1));
+        function.account().repositories_created.set(epoch_millis(created));
+        tokio::time::advance(Duration::from_hours(2)).await;
+        function.account().branches.replace(branches);
+        function.point("release/1.2", Some(commit(7)));
+        function.calls();
+        let decisions = function.file("schedule").await.unwrap().decisions;
+        let found = (of(&decisions, Relayed).len(), of(&decisions, Baseline).len());
+        assert_eq!(found, expected, "{hours_after:?} {decisions:?}");
+        let asked = || function.calls().iter().filter(|call| call.starts_with("GetRepository")).count();
+        assert_eq!(asked(), usize::from(hours_after.is_some()), "a new glob is younger than every repository");
+        function.file("schedule").await.unwrap();
+        assert_eq!(asked(), 0, "only the first look asks");
+    }
+}
+
+/// A look that fails leaves the repository new. Also, its route may say that what existed before is not relayed.
+#[tokio::test(start_paused = true)]
+async fn a_young_repository_stays_young_until_a_look_succeeds() {
+    let route = with_releases().replace(r#"repository = "shop""#, "repository = \"shop\"\nexisting = \"baseline\"");
+    let function = Function::with(&route);
+    let branches = function.account().branches.replace(None);
+    function.file("schedule").await.unwrap();
+    tokio::time::advance(Duration::from_mins(1)).await;
+    function.account().repositories_created.set(epoch_millis(function.account().now()));
+    function.account().branches.replace(branches);
+    function.point("release/1.2", Some(commit(7)));
+    function.account().throttled_repositories.borrow_mut().push("shop".to_owned());
+    for _ in 0..30 {
+        tokio::time::advance(Duration::from_mins(5)).await;
+        function.file("schedule").await.unwrap();
+    }
+    function.account().throttled_repositories.borrow_mut().clear();
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (2, 0), "{decisions:?}");
 }
 
 #[tokio::test(start_paused = true)]

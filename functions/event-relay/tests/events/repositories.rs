@@ -46,6 +46,23 @@ async fn a_thousand_repositories_are_examined_in_one_pass() {
     }
 }
 
+/// Each of them needs one call more: when was it created?
+#[tokio::test(start_paused = true)]
+async fn a_thousand_new_repositories_are_examined_in_one_pass() {
+    let function = many(1_000);
+    function.set_call_time(Duration::from_millis(30));
+    let names = function.account().repositories.replace(Some(Vec::new()));
+    function.file("schedule").await.unwrap();
+    tokio::time::advance(Duration::from_mins(5)).await;
+    function.account().repositories.replace(names);
+    function.calls();
+    let began = function.account().now();
+    function.file("schedule").await.unwrap();
+    assert!(function.account().now() - began < Duration::from_secs(25), "{}", function.account().now() - began);
+    let asked = function.calls().iter().filter(|call| call.starts_with("GetRepository")).count();
+    assert_eq!((asked, next(&function)), (1_000, None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn repositories_that_were_not_reached_come_first_in_the_next_pass() {
     let function = many(1_000);

@@ -145,7 +145,7 @@ fn closed<S: Store>(row: &PendingRow, run: &Run<'_, S>) -> Report {
         Decision::new(Outcome::Approved, "the review of a break-glass grant was closed").about("review", "true");
     let mut report =
         Report::text(answer::approval::closed(row, &run.door), outcome::about_request(decision, row, Some(&run.door)));
-    report.notices.push(notice::approval::closed(row, &run.door));
+    report.notices.push(notice::approval::closed(row, &run.door, run.invocation));
     report
 }
 

@@ -8,7 +8,7 @@ use sekisho_ledger::{Error as LedgerError, Row, Store};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::access::window::base::{Base, configured, holders_in, newest};
+use crate::access::window::base::{self, Base, configured, holders_in, newest};
 use crate::access::window::{self, Turn};
 use crate::aws::iam::{IamError, NamedPolicy};
 use crate::error::Error;
@@ -19,7 +19,6 @@ use crate::row::{self, GrantRow, State};
 use crate::run::{CONFIRM_LIMIT, RECHECK_LIMIT, Run};
 use crate::window::Window;
 use crate::window_policy::{self, Change, ENTERED, Holder, Share};
-use crate::window_row::{self, WindowRow};
 
 /// The names of all inline policies of a principal.
 pub(crate) async fn names<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Result<Vec<String>, IamError> {
@@ -123,11 +122,7 @@ fn holders_of<S: Store>(rows: &[Row<GrantRow>], run: &Run<'_, S>) -> Vec<Holder>
 
 /// The newest state of `sekisho-window`.
 async fn newest_shown<S: Store>(run: &Run<'_, S>) -> Result<Base, IamError> {
-    let row = if run.is_ledger_lost.get() {
-        None
-    } else {
-        run.ledger.read::<WindowRow>(&window_row::key()).await.ok().flatten()
-    };
+    let row = if run.is_ledger_lost.get() { None } else { base::read(run).await.ok().flatten() };
     newest(row.as_ref().map(|row| &row.state), Turn::GoesAhead, Instant::now(), run).await
 }
 

@@ -1,7 +1,6 @@
 //! In a sweep, requests lapse that nobody approved in time, and break-glass grants are announced again that nobody has
 //! reviewed.
 
-use sekisho_domain::access::DoorName;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Row, Store};
@@ -26,10 +25,10 @@ pub(crate) async fn sweep<S: Store>(deadline: Instant, run: &Run<'_, S>) -> Vec<
         }
         Err(_) => return Vec::new(),
     };
-    let doors = run.access.as_ref().ok().map(|access| access.people.keys().map(DoorName::as_str).collect());
+    let access = run.access.as_ref().ok();
     let mut decisions = Vec::new();
     for row in rows {
-        if let Some(due) = pending::due(&row.state, doors.as_ref(), run.now()) {
+        if let Some(due) = pending::due(&row.state, access, run.now()) {
             // No time is left, or another invocation has changed the request: the next sweep goes on.
             decisions.extend(timeout_at(deadline, settle(row, &due, run)).await.ok().flatten());
         }
@@ -51,7 +50,7 @@ async fn settle<S: Store>(row: Row<PendingRow>, due: &Due, run: &Run<'_, S>) -> 
         }
         Due::Withdraws => {
             let withdrawn = row.state.decided(Stage::Declined, None, run.request_id(), now);
-            (withdrawn, Some(Outcome::Declined), "the door through which the request came is gone")
+            (withdrawn, Some(Outcome::Declined), "nobody is left at the door through which the request came")
         }
         Due::Rings => {
             let announced = now.replace_nanosecond(0).ok();

@@ -433,7 +433,7 @@ fn report<S: Store>(revocation: Revocation, withdrawal: &Withdrawal, revoke: &Re
     }
     for (policy, why) in &revocation.open_ended {
         decisions.push(decide(Outcome::OpenEnded, why).about("policy", policy.clone()));
-        notices.push(notice::open_ended(principal, policy, why));
+        notices.push(notice::open_ended(principal, policy, why, invocation));
     }
     decisions.extend(withdrawal.decisions());
     decisions.extend(revocation.sessions.as_ref().and_then(|sessions| outcome::of_sessions(sessions, principal)));

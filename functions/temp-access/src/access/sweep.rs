@@ -148,7 +148,7 @@ async fn remove<S: Store>(policy: &NamedPolicy, window: Window, deadline: Instan
     // Every sweep fails in the same way until a person lets the function delete the policy. The failure is therefore
     // reported only once a day.
     let is_denied = matches!(&error, Error::Iam { source, .. } if source.kind == ErrorKind::Denied);
-    let notice = notice::not_removed(&policy.principal, &policy.name);
+    let notice = notice::not_removed(&policy.principal, &policy.name, run.invocation);
     if is_denied && !notify(policy, "not-removed", &notice, deadline, run).await {
         return Finding::KnownFault;
     }
@@ -161,7 +161,7 @@ async fn report_foreign<S: Store>(
     deadline: Instant,
     run: &Run<'_, S>,
 ) -> Finding {
-    let notice = notice::foreign(&policy.principal, &policy.name, window.end);
+    let notice = notice::foreign(&policy.principal, &policy.name, window.end, run.invocation);
     if notify(policy, "foreign", &notice, deadline, run).await {
         let decision = decide(policy, Outcome::Foreign, "it ends later than any policy that Sekisho writes");
         Finding::Decided(decision.about("until", timestamp::seconds(window.end)))
@@ -176,7 +176,7 @@ async fn report_open_ended<S: Store>(
     deadline: Instant,
     run: &Run<'_, S>,
 ) -> Finding {
-    let notice = notice::open_ended(&policy.principal, &policy.name, why);
+    let notice = notice::open_ended(&policy.principal, &policy.name, why, run.invocation);
     if notify(policy, "open-ended", &notice, deadline, run).await {
         Finding::Decided(decide(policy, Outcome::OpenEnded, why))
     } else {

@@ -8,7 +8,7 @@ use time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
-use crate::access::window::{Turn, write};
+use crate::access::window::{Turn, base, write};
 use crate::access::{approve, policies};
 use crate::aws::iam::IamError;
 use crate::outcome::{self, Outcome};
@@ -19,7 +19,6 @@ use crate::row::{self, GrantRow, LEASE_TERM, State};
 use crate::run::Run;
 use crate::scheduled::{Scheduled, Verdict, verdict};
 use crate::window_policy::{self, Change, ENTERED};
-use crate::window_row::{WindowRow, key};
 
 /// How long access that was to begin at once may wait without an alarm.
 const LAG: Duration = Duration::minutes(3);
@@ -59,7 +58,7 @@ pub(crate) async fn tend<S: Store>(
             let claimed = i64::try_from(row.state.claimed).ok().and_then(timestamp::from_epoch_millis);
             let late = claimed.map(|claimed| claimed + LAG).max(row.state.from.map(|start| start - ENTERED / 2));
             if late.is_some_and(|late| (late..late + ENTERED * 3 / 2).contains(&run.now())) {
-                let reason = format!("the access is not in sekisho-window yet: {error}");
+                let reason = format!("the access is not in sekisho-window yet: {}", chain(&error));
                 let decision = outcome::about(Decision::new(Outcome::Failed, reason), &principal);
                 decisions.push(decision.about("profile", profile));
             }
@@ -146,7 +145,7 @@ pub(super) async fn is_secured<S: Store>(row: &GrantRow, run: &Run<'_, S>) -> bo
 /// Repairs the policy if a writer died or overlooked something, or if somebody has written it without the ledger.
 async fn repair<S: Store>(deadline: Instant, run: &Run<'_, S>) -> Result<(), IamError> {
     let Some(center) = run.identity_center else { return Ok(()) };
-    let row = run.ledger.read::<WindowRow>(&key()).await.map_err(IamError::busy)?;
+    let row = base::read(run).await.map_err(IamError::busy)?;
     let shown = timeout_at(deadline, run.iam.default_version(center.policy())).await;
     let shown = shown.unwrap_or_else(|_| Err(IamError::unanswered("GetPolicy")))?;
     let is_known = row.is_some_and(|row| shown <= row.state.version && !row.state.needs_repair(run.now()));

@@ -11,12 +11,16 @@
 //!   overlooked another one, and starts over with that.
 //! - Each version says after which one it was written, so that others notice what its writer overlooked, even if the
 //!   writer died.
+//!
+//! A row that cannot be read is replaced by the next writer. One that waits does so for two minutes, after which IAM shows
+//! every version that the row may have named. A revoke writes a version in any case: its number shows whether IAM hides
+//! another one.
 
 pub(crate) mod base;
 
 use sekisho_domain::timestamp;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{Error as LedgerError, Lease, Store};
+use sekisho_ledger::{Error as LedgerError, Lease, Row, Store};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
@@ -84,7 +88,7 @@ pub(crate) async fn write<S: Store>(
 /// Waits for the turn of this request, and claims the row.
 async fn claim<S: Store>(deadline: Instant, run: &Run<'_, S>) -> Result<Claim, IamError> {
     loop {
-        let row = run.ledger.read::<WindowRow>(&key()).await.map_err(IamError::busy)?;
+        let row = base::read(run).await.map_err(IamError::busy)?;
         let now = run.now();
         let is_free = row.as_ref().is_none_or(|row| !row.state.is_held_by_another(run.request_id(), now));
         if is_free {
@@ -112,7 +116,16 @@ async fn claim<S: Store>(deadline: Instant, run: &Run<'_, S>) -> Result<Claim, I
 
 /// Reads the row without claiming it. Without the ledger, what this request has written before takes its place.
 async fn look<S: Store>(last: Option<&WindowRow>, limit: Instant, run: &Run<'_, S>) -> Claim {
-    match run.try_ledger(run.ledger.read::<WindowRow>(&key())).await {
+    let read = async {
+        match base::read(run).await {
+            // Nobody can replace a row without a revision, but that keeps nobody from ending access.
+            Err(LedgerError::Unreadable { key, .. }) => {
+                Ok(Some(Row { sk: key.sk, revision: 0, state: WindowRow::unknown(run.now()) }))
+            }
+            read => read,
+        }
+    };
+    match run.try_ledger(read).await {
         LedgerAnswer::Done(Some(row)) => {
             let is_held = row.state.is_held_by_another(run.request_id(), run.now());
             Claim { before: Some(row.state), revision: (!is_held).then_some(row.revision), limit }
@@ -161,6 +174,7 @@ impl<S: Store> Writer<'_, S> {
     async fn write_all(&self, is_changed: &mut bool) -> Result<Written, IamError> {
         let before = self.claim.before.as_ref();
         let mut base = newest(before, self.turn, self.claim.limit, self.run).await?;
+        let mut is_certain = self.turn == Turn::Waits || before.is_none_or(|row| !row.is_unknown());
         loop {
             if self.turn == Turn::Waits && !base.is_complete {
                 return Err(IamError::busy("IAM doesn't show all versions of sekisho-window yet"));
@@ -175,7 +189,7 @@ impl<S: Store> Writer<'_, S> {
             if !is_needed && self.is_blind() && !*is_changed && before.is_none() {
                 return Err(IamError::busy("IAM shows no access that could be ended, but its reads may lag behind"));
             }
-            if !is_needed {
+            if !is_needed && is_certain {
                 // The row keeps the number of the newest version, also if an older one was set by hand. Otherwise, the
                 // next writer would take the versions in between for overlooked ones.
                 let is_newer = before.is_none_or(|row| row.version != base.known || row.is_unsettled);
@@ -187,10 +201,12 @@ impl<S: Store> Writer<'_, S> {
                 return Err(IamError::full("sekisho-window has no room"));
             }
             let id = self.create(&document).await?;
-            *is_changed = true;
+            is_certain = true;
+            *is_changed |= is_needed;
             if id == base.known + 1 {
                 self.forget(id).await;
-                return Ok(Written { is_changed: true, row: Some(self.row(id, document, !base.is_complete)) });
+                let row = self.row(id, document, !base.is_complete);
+                return Ok(Written { is_changed: *is_changed, row: Some(row) });
             }
             // Other writers were here in the meantime.
             base = match Base::written(id, document.clone(), self.claim.limit, self.run).await {

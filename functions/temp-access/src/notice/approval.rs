@@ -76,11 +76,15 @@ pub(crate) fn still_open(row: &PendingRow, invocation: &Invocation) -> Notice {
 }
 
 /// The notice that the review of a break-glass grant was closed.
-pub(crate) fn closed(row: &PendingRow, closing: &Door) -> Notice {
+pub(crate) fn closed(row: &PendingRow, closing: &Door, invocation: &Invocation) -> Notice {
     let PendingRow { code, kind, name, profile, door, .. } = row;
     let lines = vec![
         format!("The review {code} was closed at the door {closing}."),
-        format!("{kind} {name} was given {profile} through the door {door} at {}.", timestamp::seconds(row.asked)),
+        format!(
+            "{kind} {name} was given access to account {} as {profile} through the door {door} at {}.",
+            invocation.account,
+            timestamp::seconds(row.asked)
+        ),
         reason(row),
     ];
     Notice { title: format!("Reviewed: break-glass of {kind} {name}"), lines, ..Notice::default() }

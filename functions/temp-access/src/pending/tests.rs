@@ -197,8 +197,40 @@ fn an_approver_declines_and_the_asking_door_withdraws() {
     let decline = |at: &str, now| check_decline(&row, &principal, &door(at), &access, "two", now);
     assert!(decline("taro", NOW).is_ok() && decline("hana", NOW).is_ok());
     assert_eq!((error_type(decline("jun", NOW)), error_type(decline("taro", NOW + WAITS))), ("Refused", "NotFound"));
-    let doors = BTreeSet::from(["taro"]);
-    assert_eq!(due(&row, Some(&doors), NOW), Some(Due::Withdraws));
+}
+
+/// What only somebody can have asked who was removed is withdrawn, and nobody approves it any more.
+#[test]
+fn a_request_that_nobody_who_is_left_can_have_made_is_withdrawn() {
+    let group =
+        |members: &str| format!("{CONFIG}\n[access.people.group]\nmay_ask = [\"admin\"]\nmembers = [{members}]");
+    let access = access(&group(r#""hana", "jun""#));
+    let people = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+    let asked_by = |door: &str, names: &[&str]| PendingRow {
+        door: door.to_owned(),
+        people: people(names),
+        ..waiting(&access, None, "one")
+    };
+    let left = |row: &PendingRow, config: &str| {
+        let access = self::access(config);
+        let is_due = due(row, Some(&access), NOW);
+        // Until the next sweep, an approval is refused.
+        let approved = decide(row, "taro", &access, "two", NOW);
+        assert_eq!(approved.is_ok(), is_due.is_none(), "{approved:?}");
+        is_due
+    };
+    let (hana, both) = (asked_by("group", &["hana"]), asked_by("group", &["hana", "jun"]));
+    assert_eq!((left(&hana, &group(r#""hana""#)), left(&hana, &group(r#""jun""#))), (None, Some(Due::Withdraws)));
+    assert_eq!((left(&both, &group(r#""jun""#)), left(&both, &group(r#""hana""#))), (None, None), "the other one's");
+    let others = [group(r#""taro""#), CONFIG.to_owned()];
+    assert!(others.iter().all(|config| left(&both, config) == Some(Due::Withdraws)));
+    // An earlier version did not note who stood behind the door.
+    let old = asked_by("group", &[]);
+    assert_eq!((left(&old, &group(r#""jun""#)), left(&old, CONFIG)), (None, Some(Due::Withdraws)));
+    let own = asked_by("hana", &["hana"]);
+    let gone = CONFIG.replacen("[access.people.hana]", "[access.people.hanako]", 1);
+    assert_eq!((left(&own, CONFIG), left(&own, &gone)), (None, Some(Due::Withdraws)));
+    assert_eq!(due(&own, None, NOW), None, "the configuration cannot be read");
 }
 
 #[test]

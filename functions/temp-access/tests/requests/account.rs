@@ -221,6 +221,15 @@ impl Account {
         memory.write(&key, &serde_json::json!({"state": "lost"}), revision, "somebody").await.unwrap();
     }
 
+    /// Replaces the row of `sekisho-window` by one that cannot be read, if there is a row.
+    pub async fn spoil_window(&self) {
+        let key = Key { pk: "window".to_owned(), sk: "sekisho-window".to_owned() };
+        let memory = &self.function.ledger.memory;
+        if let Some(row) = memory.read::<Value>(&key).await.unwrap() {
+            memory.write(&key, &serde_json::json!({"version": "lost"}), Some(row.revision), "somebody").await.unwrap();
+        }
+    }
+
     /// Changes a grant's row by hand.
     pub async fn change_row(&self, sk: &str, change: impl FnOnce(&mut Value)) {
         let key = Key { pk: "grant".to_owned(), sk: sk.to_owned() };

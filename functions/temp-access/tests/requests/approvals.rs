@@ -304,6 +304,25 @@ async fn a_sweep_withdraws_what_was_asked_through_a_door_that_is_gone() {
     assert_eq!(error_type(account.invoke_at("taro", &approve(&code)).await), "NotFound");
 }
 
+/// Everybody who was in the group at the time of the request has left it, so nobody who is in it now has asked.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_withdraws_what_only_somebody_who_is_gone_can_have_asked() {
+    let group = |members: &str| format!("{DOORS}[access.people.oncall]\nmay_ask = [\"admin\"]\nmembers = [{members}]");
+    let mut account = Account::with(&group(r#""hana""#));
+    account.cloud.add(Kind::User, "prd-shared");
+    let code = ask(&account, "oncall", r#"{"user":"prd-shared","minutes":30}"#).await;
+    assert_eq!(account.sweep().await, ["idle"]);
+    account.function.access = Document::parse("sekisho.toml", &group(r#""jun""#)).unwrap().access();
+    let error = account.invoke_at("taro", &approve(&code)).await.unwrap_err();
+    assert!(error.to_string().contains("nobody is left at the door oncall who can have asked"), "{error}");
+    assert_eq!(account.sweep().await, ["declined"]);
+    let notice = account.cloud.published().pop().unwrap();
+    assert!(notice.contains(&code) && notice.contains("nobody is left at the door"), "{notice}");
+    assert_eq!(account.text(PENDING).await, "Nothing waits for an approval.");
+    assert_eq!(error_type(account.invoke_at("taro", &approve(&code)).await), "NotFound");
+    assert!(!account.cloud.wrote());
+}
+
 /// A failure of IAM that changed nothing leaves the request as it was.
 #[tokio::test(start_paused = true)]
 async fn an_approval_that_granted_nothing_can_be_repeated() {

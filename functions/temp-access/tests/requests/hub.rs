@@ -95,6 +95,7 @@ impl Two {
         let aws = sekisho_lambda::aws::load(&environment).into_builder().http_client(Lambda(lambda)).build();
         let (mut hub, mut target) = (Account::with(config), Account::with(config));
         hub.function.hubs = Hubs::new(&aws);
+        hub.cloud.set_account(HUB);
         target.function.hub = Some(HUB.to_owned());
         let target = Rc::new(target);
         let losses: Rc<RefCell<VecDeque<Loss>>> = Rc::default();

@@ -27,6 +27,7 @@ mod people_faults;
 mod people_full;
 mod people_later;
 mod people_reverts;
+mod people_rows;
 mod revokes;
 mod schedules;
 mod sweeps;

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use event_relay::target::{self, TargetRow};
 use event_relay::train::{self, TrainRow};
-use pipeline_starter::order::{self, OrderRow};
+use pipeline_starter::order;
 use pipeline_starter::world::{ExecutionStatus, PipelineStart};
-use sekisho_domain::change::Revision;
+use sekisho_domain::change::{Change, Revision};
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::{OrderReport, ReportState};
 use serde_json::json;
@@ -72,19 +72,54 @@ pub(crate) fn see_start(cloud: &Cloud, place: usize, start: &PipelineStart) {
         return;
     }
     let pins: Pins = start.pins.iter().map(|(action, pin)| (action.to_string(), pin.clone())).collect();
-    let row = read::<OrderRow>(&cloud.places[place].ledger, &order::key(&start.pipeline));
-    let checked = row.and_then(|row| check_start(cloud, witness, &pins, row.filter(|row| row.token == start.token)));
-    if let Err(broken) = checked {
+    if let Err(broken) = check_start(cloud, witness, &pins, ordered(cloud, place, start)) {
         cloud.broken.borrow_mut().push(Broken(format!("a start of {PAIR} at {pins:?}: {}", broken.0)));
     }
 }
 
-fn check_start(cloud: &Cloud, witness: &mut PairWitness, pins: &Pins, row: Option<OrderRow>) -> Result<(), Broken> {
+/// The change that a start is made for, and whether the start goes back to it. The token shows this, also if the row in
+/// the ledger is about a newer order by now: the start has the number of an order that event-relay placed, and the
+/// target goes back by itself under the same number.
+fn ordered(cloud: &Cloud, place: usize, start: &PipelineStart) -> Option<(Change, bool)> {
+    let key = target::key(&configuration::target(place, PAIR));
+    let placed = cloud.placed.borrow();
+    let orders = || placed.iter().filter(|placing| placing.key == key).map(|placing| &placing.order);
+    let digest = start.token.split('-').next().unwrap_or_default();
+    for order in orders() {
+        for change in orders().map(|one| &one.change) {
+            if order::token(change, &start.pipeline, order.number, 0) == digest {
+                let goes_back = order.kind == OrderKind::Rollback || order.change.id() != change.id();
+                return Some((change.clone(), goes_back));
+            }
+        }
+    }
+    None
+}
+
+fn check_start(
+    cloud: &Cloud,
+    witness: &mut PairWitness,
+    pins: &Pins,
+    ordered: Option<(Change, bool)>,
+) -> Result<(), Broken> {
     if !pins.keys().map(String::as_str).eq([IMAGE, SOURCE]) {
         return Err(Broken("a source has no pin".to_owned()));
     }
+    let Some((change, goes_back)) = ordered else {
+        // What ran before the first order was not ordered either, and the target may go back to it.
+        let was_last =
+            |pin: &Revision| witness.healthy.iter().rfind(|set| set.values().any(|one| one == pin)) == Some(pins);
+        if !pins.values().any(was_last) {
+            return Err(Broken("nobody ordered it, and it was not the last healthy set with its revisions".to_owned()));
+        }
+        witness.rollbacks += 1;
+        return Ok(());
+    };
+    if !pins.values().any(|pin| *pin == change.revision) {
+        return Err(Broken(format!("it has not the revision {} of its order", change.revision)));
+    }
     // The order's own revision may run again, because somebody ordered it anew or retried a stage.
-    let is_other = |pin: &Revision| row.as_ref().is_some_and(|row| row.change.revision != *pin);
+    let is_other = |pin: &Revision| change.revision != *pin;
     let executions = cloud.places[PLACE].codepipeline.executions(PAIR);
     // Somebody retried a stage after a newer order had come, and the execution has succeeded in the end.
     let recovered =
@@ -96,17 +131,19 @@ fn check_start(cloud: &Cloud, witness: &mut PairWitness, pins: &Pins, row: Optio
     if let Some(pin) = pins.values().find(is_bad) {
         return Err(Broken(format!("{pin} failed here")));
     }
-    let Some(row) = row.filter(|row| row.kind == OrderKind::Rollback) else { return Ok(()) };
+    if !goes_back {
+        return Ok(());
+    }
     witness.rollbacks += 1;
     let ran = |one: &Execution| one.status == ExecutionStatus::Succeeded && one.pins == *pins;
     if !executions.iter().any(ran) {
         return Err(Broken("a rollback leads to revisions that never ran together".to_owned()));
     }
     let last = |is_it: &dyn Fn(&Pins) -> bool| witness.healthy.iter().rposition(is_it);
-    let newest = last(&|set| set.values().any(|pin| *pin == row.change.revision));
+    let newest = last(&|set| set.values().any(|pin| *pin == change.revision));
     match last(&|set| set == pins) {
         Some(own) if newest.is_some_and(|newest| newest > own) => {
-            Err(Broken(format!("a newer healthy set has {}", row.change.revision)))
+            Err(Broken(format!("a newer healthy set has {}", change.revision)))
         }
         _ => Ok(()),
     }

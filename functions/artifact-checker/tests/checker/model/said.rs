@@ -43,10 +43,11 @@ impl Said<'_> {
         let parts = self.row["ranges"]["named_unchecked"].as_array().into_iter().flatten();
         parts.filter_map(Value::as_str).any(|part| {
             let quoted = |text: &str| text.strip_prefix('"').and_then(|rest| rest.split('"').next().map(str::to_owned));
-            if let Some(object) = part.strip_prefix("the object ") {
+            let objects = part.strip_prefix("the object ");
+            if let Some(objects) = objects.or_else(|| part.strip_prefix("objects whose checks take long: ")) {
                 // Other versions of the object may be checked.
                 let is_whole = includes_start || self.row["versions"] != true;
-                return is_whole && quoted(object).is_some_and(|object| object == *key);
+                return is_whole && objects.split('"').skip(1).step_by(2).any(|object| object == key);
             }
             let (_, rest) = part.split_once("the objects after ").expect("a part begins with its first key");
             let (after, end) = rest.split_once(" up to ").expect("a part has an end");

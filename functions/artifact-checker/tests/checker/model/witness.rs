@@ -76,8 +76,7 @@ struct Repaired {
 enum Repairer {
     Event,
     Sweep,
-    /// A job of the repair with this code.
-    Job(String),
+    Job,
 }
 
 /// One pass over the bucket.
@@ -164,7 +163,7 @@ impl Witness {
         let is_event = request_id.starts_with("event-");
         // A job may have repaired the object after the event's invocation looked at it, and before it repaired.
         let is_after_job =
-            is_event && self.has_repaired(&object.0, |one| matches!(one.by, Repairer::Job(_)) && one.at >= since);
+            is_event && self.has_repaired(&object.0, |one| matches!(one.by, Repairer::Job) && one.at >= since);
         if write.was_right && !is_repetition && !is_race && !is_after_job {
             self.broke(format!("{request_id} repaired {} {} once more", object.0, object.1));
         }
@@ -186,24 +185,22 @@ impl Witness {
     }
 
     /// A job has come to an object. An event may have repaired the object before, and so may an invocation of another
-    /// sweep that did not know of the job yet.
+    /// sweep that did not know of the job yet. Another job must not.
     pub(super) fn repaired_by_job(&mut self, task: Task) {
         let Task { key, was_right } = task;
         let repair = self.rows.repair.as_ref().expect("the ledger has the repair before there is a job");
         let code = repair.code.clone();
         let aware = repair.opened + LONGEST_UNAWARE + self.latency * MOST_CALLS;
-        let began = self.passes.get(&repair.sweep).map(|pass| pass.began);
         let is_known = |one: &Repaired| match &one.by {
             Repairer::Event => true,
             Repairer::Sweep => one.at < aware,
-            // The sweep that left the object to this job began before an earlier job came to the object.
-            Repairer::Job(earlier) => *earlier != code && began.is_some_and(|began| one.at >= began),
+            Repairer::Job => false,
         };
         let is_touched = self.touched.iter().any(|(_, (touched, _))| *touched == key);
         if was_right && !is_touched && !self.has_repaired(&key, is_known) {
             self.broke(format!("the job of the repair {code} repairs {key} once more"));
         }
-        self.repairs.push(Repaired { at: now(), key, by: Repairer::Job(code) });
+        self.repairs.push(Repaired { at: now(), key, by: Repairer::Job });
     }
 
     /// The ledger has this row now, which several invocations share.

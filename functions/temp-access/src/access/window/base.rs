@@ -16,7 +16,7 @@ use crate::row::{self, GrantRow};
 use crate::run::{ATTEMPT_TIMEOUT, POLL_INTERVAL, RECHECK_LIMIT, Run};
 use crate::window::Window;
 use crate::window_policy::{self, Holder, Share, Version};
-use crate::window_row::WindowRow;
+use crate::window_row::{Stored, WindowRow, key};
 
 /// IAM shows every version within this time. What it doesn't show by then doesn't exist any more.
 const SHOWN: Duration = Duration::minutes(2);
@@ -47,9 +47,16 @@ pub(crate) struct Base {
     pub(crate) after: u64,
 }
 
+/// Reads the policy's row. The next writer replaces a row that cannot be read, unless the row has no revision.
+pub(crate) async fn read<S: Store>(run: &Run<'_, S>) -> Result<Option<Row<WindowRow>>, LedgerError> {
+    let row = run.ledger.read::<Stored>(&key()).await?;
+    Ok(row.map(|Row { sk, revision, state }| Row { sk, revision, state: state.or_unknown(run.now()) }))
+}
+
 /// The newest state: that which IAM shows or, as long as IAM may lag behind, that of the row. Somebody may have set an
 /// older version by hand. A writer that waits therefore takes only what IAM shows. Any other writer takes the older
-/// version if IAM proves that it is the one in force: nobody comes back because of a revoke.
+/// version if IAM proves that it is the one in force: nobody comes back because of a revoke. A row without a known version
+/// says only how long IAM may lag behind.
 ///
 /// # Errors
 /// If IAM fails, or does not show the last version in time to a writer that waits.
@@ -66,12 +73,14 @@ pub(crate) async fn newest<S: Store>(
         // Whoever waits a little sees more often what others have written without the ledger.
         Turn::GoesAhead => limit.min(Instant::now() + RECHECK_LIMIT / 2),
     };
+    let row = row.filter(|row| turn == Turn::Waits || !row.is_unknown());
     loop {
         let shown = run.iam.default_version(center.policy()).await?;
         let now = timestamp::epoch_millis(run.now() - SHOWN);
-        let later = row.filter(|row| shown < row.version && now < row.written);
+        let later = row.filter(|row| (shown < row.version || row.is_unknown()) && now < row.written);
         let can_wait = Instant::now() + POLL_INTERVAL < limit;
-        let is_certain = row.is_some_and(|row| row.version <= shown) || later.is_some() && turn == Turn::Waits;
+        let is_shown = row.is_some_and(|row| row.version <= shown && !row.is_unknown());
+        let is_certain = is_shown || later.is_some() && turn == Turn::Waits;
         let back = if is_certain { None } else { set_back(row, center.policy(), run).await };
         if let Some((default, known)) = back
             && let Some(text) = run.iam.version(center.policy(), default).await?

@@ -43,6 +43,8 @@ pub struct Cloud(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     iam: Iam,
+    /// The account, if it is another one than that of most tests.
+    account: Option<&'static str>,
     /// Identity Center, and the policy of its people.
     people: People,
     /// The names of all calls.
@@ -68,6 +70,11 @@ impl Cloud {
         cloud.add(Kind::Role, "ops");
         cloud.change(Kind::User, "stranger", |_| {});
         cloud
+    }
+
+    /// Makes this the account with this id.
+    pub fn set_account(&self, id: &'static str) {
+        self.state().account = Some(id);
     }
 
     /// Adds a principal with tag and boundary.
@@ -175,7 +182,11 @@ impl Cloud {
     pub fn act(&self, fields: &BTreeMap<String, String>, outdated: bool) -> Answer {
         let mut state = self.state();
         if fields["Action"] == "Publish" {
-            state.published.push(fields["Message"].clone());
+            // A channel may get the notices of several accounts, so each names its own.
+            let message = &fields["Message"];
+            let account = format!("account {}", state.account.unwrap_or("333333333333"));
+            assert!(message.contains(&account), "the notice does not say that it is about {account}: {message}");
+            state.published.push(message.clone());
             return Ok("<MessageId>m</MessageId>".to_owned());
         }
         if let Some(answer) = state.people.act(fields) {

@@ -24,6 +24,8 @@ pub struct FaultyLedger {
     /// How many milliseconds the operations take. Each operation takes the next delay; the first delay follows the last
     /// one.
     pub delays: RefCell<Vec<u64>>,
+    /// Whether the row of `sekisho-window` has lost its revision, so that it can be neither read nor replaced.
+    pub lost_revision: Cell<bool>,
     /// Whether each operation ends with a timeout.
     pub hangs: Cell<bool>,
 }
@@ -36,8 +38,13 @@ impl FaultyLedger {
             loses: RefCell::new(Box::new(|_| false)),
             operations: RefCell::default(),
             delays: RefCell::default(),
+            lost_revision: Cell::default(),
             hangs: Cell::default(),
         }
+    }
+
+    fn has_no_revision(&self, key: &Key) -> bool {
+        self.lost_revision.get() && key.sk == "sekisho-window"
     }
 
     async fn step(&self, operation: &'static str, key: &Key) -> Result<(), Error> {
@@ -63,6 +70,9 @@ impl FaultyLedger {
 impl Store for FaultyLedger {
     async fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, Error> {
         self.step("read", key).await?;
+        if self.has_no_revision(key) {
+            return Err(Error::Unreadable { key: key.clone(), source: "the field `revision` is missing".into() });
+        }
         self.memory.read(key).await
     }
 
@@ -91,6 +101,9 @@ impl Store for FaultyLedger {
         writer: &str,
     ) -> Result<u64, Error> {
         self.step("write", key).await?;
+        if self.has_no_revision(key) {
+            return Err(Error::Changed(key.clone()));
+        }
         let written = self.memory.write(key, state, expected, writer).await;
         if self.loses.borrow()(&key.sk) {
             return Err(Error::Unavailable { key: key.clone(), throttled: false, source: "no answer".into() });
