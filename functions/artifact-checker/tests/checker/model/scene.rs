@@ -190,7 +190,7 @@ fn faults(state: &mut State, world: &World, kind: Kind, special: Special, keys: 
             failed: state.one_of(&[0, 5, 40]),
             lost: state.one_of(&[0, 5, 30]),
             ledger: state.one_of(&[0, 3, 15]),
-            deaths: state.one_of(&[10, 25, 75]),
+            deaths: state.one_of(&[10, 25, 110]),
             ..Faults::default()
         },
         Kind::Poison if seed % 20 == 3 => Faults { killer: Some(state.one_of(keys)), ..Faults::default() },
