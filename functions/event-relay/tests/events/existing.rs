@@ -152,6 +152,31 @@ async fn a_young_repository_stays_young_until_a_look_succeeds() {
     assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (2, 0), "{decisions:?}");
 }
 
+/// The glob is configured while nobody can look at the repository, so the look that succeeds does not bring the glob.
+#[tokio::test(start_paused = true)]
+async fn the_branches_of_a_repository_that_was_created_before_its_glob_are_recorded() {
+    let mut function = Function::with(&only_main());
+    let branches = function.account().branches.replace(None);
+    function.file("schedule").await.unwrap();
+    tokio::time::advance(Duration::from_mins(1)).await;
+    function.account().repositories_created.set(epoch_millis(function.account().now()));
+    function.account().branches.replace(branches);
+    function.point("release/1.2", Some(commit(7)));
+    tokio::time::advance(Duration::from_mins(1)).await;
+    function.relay.routes = routes(&with_releases());
+    function.account().throttled_repositories.borrow_mut().push("shop".to_owned());
+    for _ in 0..2 {
+        function.file("schedule").await.unwrap();
+        tokio::time::advance(Duration::from_mins(5)).await;
+    }
+    function.account().throttled_repositories.borrow_mut().clear();
+    function.calls();
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert!(function.calls().iter().any(|call| call.starts_with("GetRepository")), "it could be younger");
+    let found = (of(&decisions, Relayed).len(), of(&decisions, Baseline).len());
+    assert_eq!(found, (1, 1), "main is named by the route: {decisions:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_repository_that_was_renamed_away_and_back_starts_no_branch_of_the_meantime() {
     let function = Function::with(&with_releases());
