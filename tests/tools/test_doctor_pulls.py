@@ -22,6 +22,9 @@ REPOSITORY = f"arn:aws:ecr:{REGION}:{R}:repository/shop"
 URI = f"{R}.dkr.ecr.{REGION}.amazonaws.com/shop@sha256:{'a' * 64}"
 SIGN_IN = {"Sid": "SignIn", "Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}
 WHOLE = {"Sid": "Pull", "Effect": "Allow", "Action": PULL, "Resource": REPOSITORY}
+DENIED = {"Sid": "Denied", "Effect": "Deny", "Action": "*", "Resource": "*"}
+OPEN = {"Effect": "Allow", "Principal": "*", "Action": PULL}
+ORGANIZATION = "aws:ResourceOrgID"
 TRUST = {"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}
 
 
@@ -128,14 +131,37 @@ def test_a_task_that_may_not_pull_is_named(cloud, config, monkeypatch, fault, pr
         limited_by_boundary(T, ROLE, ["ecr:*"]),
         repository_denies(f"{ROLE_ARN}-2"),
         role_with(SIGN_IN, WHOLE | {"Resource": f"{REPOSITORY[:-4]}*"}),
+        role_with(SIGN_IN, WHOLE, DENIED | {"Condition": {"StringNotEquals": {"aws:RequestedRegion": REGION}}}),
+        role_with(SIGN_IN, WHOLE | {"Condition": {"StringEquals": {"aws:PrincipalAccount": T}}}),
     ],
-    ids=["wide boundary", "another role denied", "all repositories"],
+    ids=["wide boundary", "another role denied", "all repositories", "other regions denied", "its account"],
 )
 def test_a_task_that_may_pull_otherwise_is_in_order(cloud, config, monkeypatch, near):
     with deployed(cloud), contextlib.ExitStack() as stack:
         stack.callback(near(cloud))
         path = check(config, monkeypatch)
     assert (path.unclear, path.advice) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "key"),
+    [
+        (
+            role_with(SIGN_IN, WHOLE, DENIED | {"Condition": {"StringNotEqualsIfExists": {ORGANIZATION: "o-1"}}}),
+            ORGANIZATION,
+        ),
+        (
+            policy_with(lambda _: document([OPEN | {"Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}}])),
+            "aws:PrincipalOrgID",
+        ),
+    ],
+    ids=["role", "repository"],
+)
+def test_a_condition_whose_value_is_not_known_leaves_the_question_open(cloud, config, monkeypatch, fault, key):
+    with deployed(cloud), contextlib.ExitStack() as stack:
+        stack.callback(fault(cloud))
+        path = check(config, monkeypatch)
+    assert path.unclear and all(f"conditions on {key}" in one for one in path.unclear), path.unclear
 
 
 @pytest.mark.parametrize("image", ["public.ecr.aws/nginx/nginx:1", URI.replace(R, T)], ids=["public", "own registry"])
@@ -182,15 +208,25 @@ def test_a_policy_that_cannot_be_judged_is_reported_once(cloud, config, monkeypa
 
 
 def action(provider, region=None, **configuration):
-    found = {"name": provider, "actionTypeId": {"provider": provider}, "configuration": configuration}
+    kind = {"category": "Deploy", "provider": provider}
+    found = {"name": provider, "actionTypeId": kind, "configuration": configuration}
     return found | ({"region": region} if region else {})
 
 
 def path_of(*actions) -> Any:
     """A path whose only pipeline has these actions, in an account with a service."""
-    ecs = SimpleNamespace(
-        describe_services=lambda cluster, services: {"services": [{"taskDefinition": f"{cluster}/{services[0]}"}]}
-    )
+
+    class Missing(Exception):
+        pass
+
+    def describe_services(cluster, services):
+        if cluster == "missing":
+            raise Missing
+        deleted, with_task_sets = {"taskDefinition": "deleted", "status": "INACTIVE"}, {"status": "ACTIVE"}
+        return {"services": [deleted, with_task_sets, {"taskDefinition": f"{cluster}/{services[0]}"}]}
+
+    exceptions = SimpleNamespace(ClusterNotFoundException=Missing)
+    ecs = SimpleNamespace(describe_services=describe_services, exceptions=exceptions)
     account = SimpleNamespace(id=T, region=REGION, client=lambda _: ecs)
     pipeline = {"stages": [{"actions": [*actions]}]}
     return SimpleNamespace(
@@ -199,12 +235,19 @@ def path_of(*actions) -> Any:
 
 
 def test_the_service_of_an_action_of_ecs_shows_its_task_definition():
-    path = path_of(action("ECS", ClusterName="web", ServiceName="shop"), action("ECS", ServiceName="cart"))
-    places = pulls._places(path.pipelines, path.source_action(IMAGE)[0])
+    path = path_of(
+        action("ECS", ClusterName="web", ServiceName="shop"),
+        action("ECS", ServiceName="cart"),
+        action("ECS", ClusterName="missing", ServiceName="shop"),
+        action("ECS", ServiceName="#{variables.Service}"),
+    )
+    places, others = pulls._places(path.pipelines, path.source_action(IMAGE)[0])
     assert {where: found() for where, found in places.items()} == {
         "service web/shop": ["web/shop"],
         "service default/cart": ["default/cart"],
+        "service missing/shop": [],
     }
+    assert others == ["ECS"], "the service is known only while an execution runs"
 
 
 def test_a_pipeline_that_shows_no_role_gets_advice():
@@ -213,4 +256,5 @@ def test_a_pipeline_that_shows_no_role_gets_advice():
     path = path_of(elsewhere, foreign, action("EKS", ClusterName="web"), action("CodeDeployToECS"))
     pulls.tasks_can_pull(path)
     (advice,) = path.advice
-    assert "nothing shows which role pulls the image that pipeline shop deploys" in advice and path.unclear == []
+    named = "action CloudFormation, CloudFormation, EKS, CodeDeployToECS of pipeline shop"
+    assert f"nothing shows which role pulls the image that {named} deploys" in advice and path.unclear == []

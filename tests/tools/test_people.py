@@ -245,7 +245,9 @@ def test_the_hub_lets_in_only_the_other_accounts_temp_access(cloud, access, caps
 
 
 def test_the_region_of_a_hub_that_samconfig_does_not_have_must_be_named(cloud, access, capsys):
-    with pytest.raises(Failure, match="in which region account 555555555555 grants access: name it with REGION=…"):
+    with pytest.raises(
+        Failure, match="555555555555 grants access in a region that is not known: name the region with REGION=…"
+    ):
         hub.make_hub(access, "555555555555", None)
     assert "hub" not in doors(cloud, access).versions
     set_up = dataclasses.replace(access, parameters=access.parameters | {"HubAccountId": "555555555555"})
@@ -254,8 +256,23 @@ def test_the_region_of_a_hub_that_samconfig_does_not_have_must_be_named(cloud, a
         role = hub_role("555555555555", "eu-west-1")
         assert same(doors(cloud, access).policy("hub"), policy(f"{FUNCTION}:hub", role))
         assert shown(set_up, capsys)[0]
+        hub.make_hub(set_up, None, None)
+        assert "Nothing to change" in capsys.readouterr().out, "the door says which region was named"
     finally:
         hub.remove_hub(set_up)
+
+
+def test_a_hub_that_grants_access_in_two_regions_is_one_of_them(monkeypatch):
+    monkeypatch.setattr(hub, "regions_of_hub", lambda _: ["eu-west-1", "us-east-1"])
+    for region, admitted in (("us-east-1", None), (None, "us-east-1"), ("us-east-1", "eu-west-1")):
+        assert hub.region_of("555555555555", region, admitted) == "us-east-1"
+    for region, admitted, part in (
+        (None, None, "in eu-west-1 and us-east-1: name the region with REGION=…"),
+        (None, "ap-south-1", "name the region with REGION=…"),
+        ("ap-south-1", "ap-south-1", "REGION=ap-south-1 contradicts samconfig.toml"),
+    ):
+        with pytest.raises(Failure, match=part):
+            hub.region_of("555555555555", region, admitted)
 
 
 @pytest.mark.parametrize(

@@ -110,10 +110,11 @@ def _whom(role: str | None) -> str:
     return f"only {role}" if role else "nobody"
 
 
-def region_of_hub(account: str) -> str | None:
-    """The region in which the hub account grants access; None if it is no such environment of samconfig.toml."""
-    regions = (one.region for one in environments().values() if one.account == account and one.does("GrantsAccess"))
-    return next(regions, None)
+def regions_of_hub(account: str) -> list[str]:
+    """The regions in which the hub account grants access; none if it is no such environment of samconfig.toml."""
+    return sorted(
+        {one.region for one in environments().values() if one.account == account and one.does("GrantsAccess")}
+    )
 
 
 def hub_role(account: str, region: str) -> str:
@@ -200,13 +201,18 @@ class Doors:
         """The role that the hub's policy should let in: that of the hub's stack.
 
         In another region, that role does not exist, so whoever may create roles in the hub account could be it. Only if
-        samconfig.toml does not say where that stack is, the region is the one that the policy names.
+        samconfig.toml does not say where that stack is, or names several regions, the policy's region counts.
         """
-        if region := region_of_hub(account):
-            return hub_role(account, region)
+        regions, admitted = regions_of_hub(account), self.admitted_region(account)
+        if not regions:
+            return hub_role(account, admitted or self.target.region)
+        return hub_role(account, admitted if admitted in regions else regions[0])
+
+    def admitted_region(self, account: str) -> str | None:
+        """The region of the hub's role that the policy of the alias names; None if there is none."""
         named = json.dumps(self.policy(HUB) or {})
-        role = re.search(rf"arn:aws:iam::{account}:role/sekisho-temp-access-[a-z0-9-]+", named, re.ASCII)
-        return role[0] if role else hub_role(account, self.target.region)
+        role = re.search(rf"arn:aws:iam::{account}:role/sekisho-temp-access-([a-z0-9-]+)", named, re.ASCII)
+        return role[1] if role else None
 
     def create(self, name: str, role: str | None) -> Iterator[str]:
         """Creates the alias and its policy, and yields a line about each change. What is right already is left alone.

@@ -16,7 +16,7 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tools.failure import Failure
-from tools.operations.doors import FUNCTION, HUB, hub_role, region_of_hub
+from tools.operations.doors import FUNCTION, HUB, hub_role, regions_of_hub
 from tools.operations.environment import SAMCONFIG, Environment, environment
 from tools.operations.person import advice, doors_of, session_of_access
 
@@ -39,17 +39,26 @@ def hub_of(target: Environment, account: str | None) -> str:
     return chosen
 
 
-def region_of(hub: str, region: str | None) -> str:
-    """Where the hub account grants access, which makes its role: as samconfig.toml has it, or the given region."""
-    known = region_of_hub(hub)
-    if not (known or region):
+def region_of(hub: str, region: str | None, admitted: str | None) -> str:
+    """Where the hub account grants access, which makes its role: as samconfig.toml has it, or the given region.
+
+    `admitted` is the region that the door admits already.
+    """
+    known = regions_of_hub(hub)
+    chosen = region or (admitted if admitted in known or not known else None)
+    if chosen is None and len(known) == 1:
+        return known[0]
+    if chosen is None:
+        where = f"in {' and '.join(known)}" if known else "in a region that is not known"
         raise Failure(
-            f"It is not known in which region account {hub} grants access: name it with REGION=…. The role of its "
-            "temp-access has the region in its name, and in a wrong one, others could create that role."
+            f"Account {hub} grants access {where}: name the region with REGION=…. The role of its temp-access has the "
+            "region in its name, and in a wrong one, others could create that role."
         )
-    if known and region not in (None, known):
-        raise Failure(f"REGION={region} contradicts {SAMCONFIG.name}: account {hub} grants access in {known}.")
-    return known or str(region)
+    if known and chosen not in known:
+        raise Failure(
+            f"REGION={chosen} contradicts {SAMCONFIG.name}: account {hub} grants access in {' and '.join(known)}."
+        )
+    return chosen
 
 
 def make_hub(target: Environment, account: str | None, region: str | None) -> None:
@@ -57,7 +66,7 @@ def make_hub(target: Environment, account: str | None, region: str | None) -> No
     session = session_of_access(target)
     hub = hub_of(target, account)
     doors = doors_of(target, session)
-    lines = list(doors.create(HUB, hub_role(hub, region_of(hub, region))))
+    lines = list(doors.create(HUB, hub_role(hub, region_of(hub, region, doors.admitted_region(hub)))))
     for line in lines or [f"Nothing to change: alias {HUB} is as it should be."]:
         print(f"  {line}", flush=True)
     print("\nNext:")

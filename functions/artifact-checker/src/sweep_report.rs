@@ -175,10 +175,9 @@ impl SweepReport {
         let left = match self.left {
             0 => String::new(),
             count if self.is_left_to_nobody => {
-                format!(
-                    "; {count} are not repaired, because another repair was open during the sweep; the next daily sweep \
-                     looks at them again"
-                )
+                let next =
+                    if self.versions { "repeat this sweep after it" } else { "the next daily sweep looks at them" };
+                format!("; {count} are not repaired, because another repair was open during the sweep; {next}")
             }
             count => format!("; the repair of {count} is left to S3 Batch Operations"),
         };

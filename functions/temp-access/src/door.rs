@@ -219,7 +219,7 @@ pub(crate) fn check_left(access: &Access, asking: &Door, asked: &BTreeSet<DoorNa
         return Ok(());
     }
     Err(Error::Refused(format!(
-        "nobody is left at the door {asking} who can have asked: ask again. Nothing was approved"
+        "nobody who can have asked is behind the door {asking} any more: ask again. Nothing was approved"
     )))
 }
 

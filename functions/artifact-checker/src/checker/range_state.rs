@@ -40,7 +40,7 @@ pub(crate) async fn resume<L: Store>(
     request: &SweepRequest,
     sweep: &SweepRow,
 ) -> Result<(), SweepError> {
-    // Until it learns of this sweep, the other one uses the whole rates.
+    // The other sweep uses the whole rates until it notices this one.
     let delay = if sweep.leaves_rest() { UNAWARE } else { Duration::ZERO };
     if sweep.ranges.is_empty() && !sweep.is_held(run.now()) {
         return Ok(send(run, &request.continuing(&sweep.sweep, None), delay).await?);

@@ -28,7 +28,8 @@ const PAUSE: Duration = Duration::from_mins(1);
 
 /// How an attempt to check a range ended.
 enum Attempt {
-    /// The range is checked, or another invocation has to continue it. Also has the objects whose checks take long.
+    /// The range is checked, or another invocation has to continue it. With the report, and the objects whose checks take
+    /// long.
     Ended(Box<SweepReport>, Vec<Decision<Outcome>>),
     /// No object of the bucket can be checked, for this reason.
     Impossible(String),
@@ -137,7 +138,8 @@ async fn fail<L: Store>(
             _ => give_up(run, request, &taken.row, None, &why).await,
         };
     }
-    send(run, request, PAUSE * attempts).await?;
+    // Pages that this attempt has checked make it the first one again.
+    send(run, request, PAUSE * attempts.max(1)).await?;
     let reason = format!("range {} could not be checked, another attempt follows: {why}", taken.row.range_number());
     decide(run, request, Outcome::Unknown, reason).await
 }

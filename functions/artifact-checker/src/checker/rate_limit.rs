@@ -48,8 +48,8 @@ pub(crate) struct RateLimit {
     interval: Cell<Duration>,
     /// The last cut, and the part of the highest rate after it.
     cut: Cell<Option<(Instant, f64)>>,
-    /// When the next request may pass. It passes up to a tick later, so a second has at most the requests of a second and a
-    /// tick. A pause saves the requests of a tick, because they may pass so late in any case.
+    /// When the next request may pass. Requests wait for the end of their tick, so a second may have the requests of a
+    /// second and a tick. After a pause, the requests of a tick pass at once.
     next: Cell<Instant>,
     /// The beginning of the first tick.
     start: Instant,

@@ -139,7 +139,7 @@ impl<L: Store> Walk<'_, L> {
                 is_listing = true;
             }
             let is_idle = running.in_pages() == 0 && !pages.has_waiting() && !is_listing && !is_dividing;
-            if is_idle && (in_flight.is_empty() || leaves_rest) {
+            if is_idle && (in_flight.is_empty() || leaves_rest || walk.failure.is_some()) {
                 break;
             }
             tokio::select! {

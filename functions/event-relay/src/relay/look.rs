@@ -29,6 +29,9 @@ use crate::world::{Head, World};
 
 /// The number of references of one repository that are examined at the same time.
 const CONCURRENT_TASKS: usize = 16;
+/// For this time, in milliseconds, a reconcile that reached every repository shows which repositories are new. If none has
+/// reached them since, a repository may have been created and renamed meanwhile.
+const REACHED_FOR: u64 = 24 * 60 * 60 * 1_000;
 
 /// The result of a look at one repository.
 #[derive(Debug, Default)]
@@ -157,12 +160,14 @@ impl<W: World> Look<'_, W> {
         Ok(Worklist::new(repository, listed, rows, stored, covering, self.run.now()))
     }
 
-    /// When the repository was created, in epoch milliseconds, if that was after a reconcile that reached every
-    /// repository. Otherwise 0: a repository that was there and that the reconcile did not see had another name, so its
-    /// references may be older than the moment when a glob covered it.
+    /// When the repository was created, in epoch milliseconds, if that was after a recent reconcile that reached every
+    /// repository. Otherwise 0. An older repository that this reconcile did not see had another name then, so its branches
+    /// may be older than the moment when a glob covered it.
     async fn created(&self, repository: &RepositoryArn, stored: &RepositoryRow) -> Result<u64, Error> {
         let Self { run, globs, began, reached, .. } = self;
-        let Some(reached) = reached.filter(|_| repository.kind() == SourceKind::Git) else { return Ok(0) };
+        let is_recent = |reached: &u64| began.saturating_sub(*reached) < REACHED_FOR;
+        let reached = reached.filter(is_recent).filter(|_| repository.kind() == SourceKind::Git);
+        let Some(reached) = reached else { return Ok(0) };
         if !stored.may_be_young(run.routes, globs, repository, *began) {
             return Ok(0);
         }

@@ -104,12 +104,14 @@ async fn a_repository_that_appears_after_its_route_starts_no_old_branch() {
 /// another name then, so its branches are not new under this one.
 #[tokio::test(start_paused = true)]
 async fn the_branches_of_a_repository_that_was_created_after_its_route_are_relayed() {
-    for (hours_after, expected) in [(Some(-1), (1, 1)), (Some(1), (2, 0)), (None, (1, 1))] {
+    // If no reconcile has reached every repository for a day, nobody knows any more whether it had another name.
+    let cases = [(Some(-1), 2, (1, 1)), (Some(1), 2, (2, 0)), (Some(1), 25, (1, 1)), (None, 2, (1, 1))];
+    for (hours_after, hours, expected) in cases {
         let function = Function::with(&with_releases());
         let branches = function.account().branches.replace(None);
         let mut began = function.account().now();
         if hours_after.is_some() {
-            // The first one configures the glob, and the second one knows since when.
+            // The first one stores the glob, and the second one a later time at which it has reached every repository.
             function.file("schedule").await.unwrap();
             tokio::time::advance(Duration::from_hours(5)).await;
             began = function.account().now();
@@ -117,15 +119,15 @@ async fn the_branches_of_a_repository_that_was_created_after_its_route_are_relay
         }
         let created = began + time::Duration::hours(hours_after.unwrap_or(1));
         function.account().repositories_created.set(epoch_millis(created));
-        tokio::time::advance(Duration::from_hours(2)).await;
+        tokio::time::advance(Duration::from_hours(hours)).await;
         function.account().branches.replace(branches);
         function.point("release/1.2", Some(commit(7)));
         function.calls();
         let decisions = function.file("schedule").await.unwrap().decisions;
         let found = (of(&decisions, Relayed).len(), of(&decisions, Baseline).len());
-        assert_eq!(found, expected, "{hours_after:?} {decisions:?}");
+        assert_eq!(found, expected, "{hours_after:?} {hours} {decisions:?}");
         let asked = || function.calls().iter().filter(|call| call.starts_with("GetRepository")).count();
-        assert_eq!(asked(), usize::from(hours_after.is_some()), "a new glob is younger than every repository");
+        assert_eq!(asked(), usize::from(hours_after.is_some() && hours < 24), "{hours_after:?} {hours}");
         function.file("schedule").await.unwrap();
         assert_eq!(asked(), 0, "only the first look asks");
     }

@@ -50,7 +50,7 @@ async fn settle<S: Store>(row: Row<PendingRow>, due: &Due, run: &Run<'_, S>) -> 
         }
         Due::Withdraws => {
             let withdrawn = row.state.decided(Stage::Declined, None, run.request_id(), now);
-            (withdrawn, Some(Outcome::Declined), "nobody is left at the door through which the request came")
+            (withdrawn, Some(Outcome::Declined), "nobody who can have made the request is behind its door any more")
         }
         Due::Rings => {
             let announced = now.replace_nanosecond(0).ok();

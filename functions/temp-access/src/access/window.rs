@@ -12,9 +12,8 @@
 //! - Each version says after which one it was written, so that others notice what its writer overlooked, even if the
 //!   writer died.
 //!
-//! A row that cannot be read is replaced by the next writer. One that waits does so for two minutes, after which IAM shows
-//! every version that the row may have named. A revoke writes a version in any case: its number shows whether IAM hides
-//! another one.
+//! A row that cannot be read is replaced by the next writer. A grant first waits two minutes; IAM then shows all earlier
+//! versions. A revoke does not wait: it always writes a version, and a gap in the numbers shows that IAM hides one.
 
 pub(crate) mod base;
 
@@ -164,16 +163,17 @@ struct Writer<'a, S> {
 
 impl<S: Store> Writer<'_, S> {
     async fn write(&self) -> Result<Written, IamError> {
-        let mut is_changed = false;
-        let written = self.write_all(&mut is_changed).await;
+        let mut has_written = false;
+        let written = self.write_all(&mut has_written).await;
         // A version that was written before the error is in force.
-        written.map_err(|error| if is_changed { error.in_doubt() } else { error })
+        written.map_err(|error| if has_written { error.in_doubt() } else { error })
     }
 
-    /// Writes versions until none is overlooked. Notes in `is_changed` that one was written.
-    async fn write_all(&self, is_changed: &mut bool) -> Result<Written, IamError> {
+    /// Writes versions until none is overlooked. Notes in `has_written` that one was written.
+    async fn write_all(&self, has_written: &mut bool) -> Result<Written, IamError> {
         let before = self.claim.before.as_ref();
         let mut base = newest(before, self.turn, self.claim.limit, self.run).await?;
+        let mut is_changed = false;
         let mut is_certain = self.turn == Turn::Waits || before.is_none_or(|row| !row.is_unknown());
         loop {
             if self.turn == Turn::Waits && !base.is_complete {
@@ -186,7 +186,7 @@ impl<S: Store> Writer<'_, S> {
             } else {
                 shares != base.shares || base.shares != base.written
             };
-            if !is_needed && self.is_blind() && !*is_changed && before.is_none() {
+            if !is_needed && self.is_blind() && !is_changed && before.is_none() {
                 return Err(IamError::busy("IAM shows no access that could be ended, but its reads may lag behind"));
             }
             if !is_needed && is_certain {
@@ -194,19 +194,19 @@ impl<S: Store> Writer<'_, S> {
                 // next writer would take the versions in between for overlooked ones.
                 let is_newer = before.is_none_or(|row| row.version != base.known || row.is_unsettled);
                 let row = is_newer.then(|| self.row(base.known, base.document.clone(), false));
-                return Ok(Written { is_changed: *is_changed, row });
+                return Ok(Written { is_changed, row });
             }
             let document = window_policy::write(base.after, &shares, self.run.now());
             if !window_policy::fits(&document) {
                 return Err(IamError::full("sekisho-window has no room"));
             }
             let id = self.create(&document).await?;
-            is_certain = true;
-            *is_changed |= is_needed;
+            (is_certain, *has_written) = (true, true);
+            is_changed |= is_needed;
             if id == base.known + 1 {
                 self.forget(id).await;
                 let row = self.row(id, document, !base.is_complete);
-                return Ok(Written { is_changed: *is_changed, row: Some(row) });
+                return Ok(Written { is_changed, row: Some(row) });
             }
             // Other writers were here in the meantime.
             base = match Base::written(id, document.clone(), self.claim.limit, self.run).await {

@@ -314,10 +314,13 @@ async fn a_sweep_withdraws_what_only_somebody_who_is_gone_can_have_asked() {
     assert_eq!(account.sweep().await, ["idle"]);
     account.function.access = Document::parse("sekisho.toml", &group(r#""jun""#)).unwrap().access();
     let error = account.invoke_at("taro", &approve(&code)).await.unwrap_err();
-    assert!(error.to_string().contains("nobody is left at the door oncall who can have asked"), "{error}");
+    assert!(error.to_string().contains("nobody who can have asked is behind the door oncall any more"), "{error}");
     assert_eq!(account.sweep().await, ["declined"]);
     let notice = account.cloud.published().pop().unwrap();
-    assert!(notice.contains(&code) && notice.contains("nobody is left at the door"), "{notice}");
+    assert!(
+        notice.contains(&code) && notice.contains("nobody who can have made the request is behind its door any more"),
+        "{notice}"
+    );
     assert_eq!(account.text(PENDING).await, "Nothing waits for an approval.");
     assert_eq!(error_type(account.invoke_at("taro", &approve(&code)).await), "NotFound");
     assert!(!account.cloud.wrote());

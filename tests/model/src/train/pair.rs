@@ -77,9 +77,9 @@ pub(crate) fn see_start(cloud: &Cloud, place: usize, start: &PipelineStart) {
     }
 }
 
-/// The change that a start is made for, and whether the start goes back to it. The token shows this, also if the row in
-/// the ledger is about a newer order by now: the start has the number of an order that event-relay placed, and the
-/// target goes back by itself under the same number.
+/// The change that a start is made for, and whether the start goes back to it. Both follow from the token, because the
+/// ledger's row may be about a newer order by now. A start has the number of an order that event-relay placed, also if the
+/// target goes back by itself.
 fn ordered(cloud: &Cloud, place: usize, start: &PipelineStart) -> Option<(Change, bool)> {
     let key = target::key(&configuration::target(place, PAIR));
     let placed = cloud.placed.borrow();
@@ -116,7 +116,7 @@ fn check_start(
         return Ok(());
     };
     if !pins.values().any(|pin| *pin == change.revision) {
-        return Err(Broken(format!("it has not the revision {} of its order", change.revision)));
+        return Err(Broken(format!("it lacks the revision {} of its order", change.revision)));
     }
     // The order's own revision may run again, because somebody ordered it anew or retried a stage.
     let is_other = |pin: &Revision| change.revision != *pin;

@@ -55,8 +55,8 @@ pub(crate) async fn read<S: Store>(run: &Run<'_, S>) -> Result<Option<Row<Window
 
 /// The newest state: that which IAM shows or, as long as IAM may lag behind, that of the row. Somebody may have set an
 /// older version by hand. A writer that waits therefore takes only what IAM shows. Any other writer takes the older
-/// version if IAM proves that it is the one in force: nobody comes back because of a revoke. A row without a known version
-/// says only how long IAM may lag behind.
+/// version if IAM proves that it is the one in force: nobody comes back because of a revoke. If the row's version is
+/// not known, only its time counts: IAM may lag behind until two minutes after it.
 ///
 /// # Errors
 /// If IAM fails, or does not show the last version in time to a writer that waits.
@@ -78,7 +78,9 @@ pub(crate) async fn newest<S: Store>(
         let shown = run.iam.default_version(center.policy()).await?;
         let now = timestamp::epoch_millis(run.now() - SHOWN);
         let later = row.filter(|row| (shown < row.version || row.is_unknown()) && now < row.written);
-        let can_wait = Instant::now() + POLL_INTERVAL < limit;
+        // What IAM shows can't prove that it is the version of a row that could not be read.
+        let is_in_vain = later.is_some_and(WindowRow::is_unknown);
+        let can_wait = !is_in_vain && Instant::now() + POLL_INTERVAL < limit;
         let is_shown = row.is_some_and(|row| row.version <= shown && !row.is_unknown());
         let is_certain = is_shown || later.is_some() && turn == Turn::Waits;
         let back = if is_certain { None } else { set_back(row, center.policy(), run).await };
