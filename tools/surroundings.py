@@ -21,7 +21,7 @@ MACHINE = re.compile(
     r"|LD_LIBRARY_PATH|NIX_LD|NIX_LD_LIBRARY_PATH"  # without these, the programs of some machines do not start
     r"|CARGO_HOME|CARGO_BUILD_JOBS|RUSTUP_[A-Z_]+"
     r"|(PYENV|NODENV)_ROOT|ASDF_(DATA_)?DIR|MISE_DATA_DIR|VOLTA_HOME|NVM_DIR|FNM_DIR"
-    r"|SEKISHO_BENCH_LOG"  # the benchmark reads this variable
+    r"|SEKISHO_(BENCH_LOG|SWEEP_OBJECTS|RACES)"  # the benchmark and two end-to-end tests read these variables
 )
 # Variables that lead to the package registries: addresses, credentials, proxies and certificates.
 REGISTRIES = re.compile(

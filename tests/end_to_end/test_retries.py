@@ -1,7 +1,7 @@
 """An action that cannot read an artifact fails, and artifact-checker retries its stage after the repair.
 
-With RACES=20 in the environment and -s, the last test prints for so many executions which comes first: the repair, or
-the action that reads the artifact.
+With SEKISHO_RACES=20 in the environment and -s, the last test prints for so many executions which comes first: the
+repair, or the action that reads the artifact.
 """
 
 import json
@@ -17,7 +17,7 @@ from tools.local_stack.observed import decisions, execution_of, ledger, timed_de
 from tools.local_stack.stack import eventually
 
 PROFILE, CHECKER = "test", "sekisho-artifact-checker"
-RACES = int(os.environ.get("RACES", "3"))
+RACES = int(os.environ.get("SEKISHO_RACES", "3"))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """A sweep that is too large for one invocation: its ranges in the queue, and what it leaves to temp-access.
 
-With SWEEP_OBJECTS=100000 in the environment, the sweep checks that many objects instead of 6,000, which one invocation
-would check alone. Then the test itself writes the rows of a sweep that an invocation has left to the queue.
+With SEKISHO_SWEEP_OBJECTS=100000 in the environment, the sweep checks that many objects instead of 6,000, which one
+invocation would check alone. Then the test itself writes the rows of a sweep that an invocation has left to the queue.
 """
 
 import json
@@ -19,7 +19,7 @@ from tools.local_stack.stack import eventually
 PROFILE, CHECKER = "test", "sekisho-artifact-checker"
 ACCOUNT = ACCOUNTS[PROFILE]
 # A repair by a copy is an event, and so a further invocation in the account.
-OBJECTS, WRONG = int(os.environ.get("SWEEP_OBJECTS", "6000")), 3
+OBJECTS, WRONG = int(os.environ.get("SEKISHO_SWEEP_OBJECTS", "6000")), 3
 # An invocation checks so many objects before it leaves the rest to the queue.
 ALONE = 20_000
 SECONDS = 60 + OBJECTS / 50
