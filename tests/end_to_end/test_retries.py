@@ -37,7 +37,7 @@ def wrong_key(stack):
 
 @pytest.fixture
 def retry_stage(stack):
-    """artifact-checker retries stages."""
+    """Switches `retry_stage` on, and off again after the tests."""
     text = CONFIG.read_text().replace('repair = "update"', 'repair = "update"\nretry_stage = true')
     variables = job.configure(stack, PROFILE, CHECKER, text)
     yield

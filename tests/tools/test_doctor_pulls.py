@@ -57,7 +57,7 @@ def put(cloud, *statements) -> None:
 
 
 def role_with(*statements):
-    """The execution role has this policy."""
+    """A fault: the execution role has only these statements."""
 
     def fault(cloud: Deployed) -> Undo:
         put(cloud, *statements)

@@ -222,7 +222,7 @@ def _ways_through_groups(
 
 
 def live_grants(dynamodb: Any, name: str, groups: Iterable[str], beneficiaries: Iterable[str]) -> Iterator[str]:
-    """The live grants that concern a door, each with the request that ends it.
+    """Live grants that were asked for or approved at a door, or that belong to its person, each with its revoke.
 
     A grant concerns the door if it is for one of the door's principals, or if it was asked for or approved at the door
     or at the door of a group to which it belongs. The ledger does not say which member of the group came.

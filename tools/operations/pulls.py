@@ -69,7 +69,7 @@ def _places(account: Account, pipeline: dict[str, Any]) -> tuple[dict[str, Calla
 
 
 def _of_stack(account: Account, stack: str) -> list[str]:
-    """The task definitions of a stack; none if it does not exist yet."""
+    """The task definitions of a stack; none if the stack does not exist yet."""
     try:
         pages = account.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
         found = [one for page in pages for one in page["StackResourceSummaries"]]

@@ -52,7 +52,7 @@ pub(crate) struct BatchRow {
     /// Why the repair is incomplete.
     #[serde(default)]
     pub(crate) incomplete: Vec<String>,
-    /// How many repairs of the bucket have ended after a person confirmed them, this one included.
+    /// How many confirmed repairs of the bucket have ended. After its own end, this one counts.
     #[serde(default)]
     pub(crate) ended: u64,
     /// The id of the request that works on the repair.

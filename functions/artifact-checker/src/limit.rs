@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// The number of requests that may be in flight at the start of a sweep.
 const FIRST: f64 = 16.0;
 const LOWEST: f64 = 2.0;
-/// If each request takes 93 ms, 256 requests in flight reach the highest rate of a sweep.
+/// If each request takes 96 ms, 256 requests in flight reach the highest rate of a sweep.
 const HIGHEST: f64 = 256.0;
 /// For this time after a cut, further throttled requests do not cut the limit again, because they were in flight
 /// already.

@@ -89,7 +89,7 @@ impl World for RelayAccount {
 
     async fn repository_created(&self, _repository: &str) -> Result<Option<u64>, ServiceError> {
         self.cloud.begin("GetRepository").await?;
-        // All repositories are older than the configuration.
+        // In the model, every repository is older than the configuration.
         Ok(Some(0))
     }
 

@@ -67,7 +67,7 @@ struct Limits {
     second: u64,
     kms: u32,
     kms_window: Window,
-    /// The most requests of the sweep in any second, also between those of the clock, as a part of the rate.
+    /// The most requests of the sweep within one second, whenever it begins, as a part of the rate.
     most: f64,
     /// The requests over a rate. S3 and KMS refuse as many, and do not ask whose they are. If there are none, no request
     /// of a pipeline is refused.

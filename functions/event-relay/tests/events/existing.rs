@@ -154,7 +154,7 @@ async fn a_young_repository_stays_young_until_a_look_succeeds() {
     assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (2, 0), "{decisions:?}");
 }
 
-/// The glob is configured while nobody can look at the repository, so the look that succeeds does not bring the glob.
+/// The repository cannot be read when the glob is configured. The first look that succeeds comes later.
 #[tokio::test(start_paused = true)]
 async fn the_branches_of_a_repository_that_was_created_before_its_glob_are_recorded() {
     let mut function = Function::with(&only_main());

@@ -214,7 +214,7 @@ fn a_request_that_nobody_who_is_left_can_have_made_is_withdrawn() {
     let left = |row: &PendingRow, config: &str| {
         let access = self::access(config);
         let is_due = due(row, Some(&access), NOW);
-        // Until the next sweep, an approval is refused.
+        // The sweep has not come yet, and an approval is refused already.
         let approved = decide(row, "taro", &access, "two", NOW);
         assert_eq!(approved.is_ok(), is_due.is_none(), "{approved:?}");
         is_due

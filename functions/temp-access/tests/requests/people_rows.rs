@@ -1,4 +1,4 @@
-//! The row of `sekisho-window` cannot be read: a revoke ends access all the same, and the next writer replaces the row.
+//! If the row of `sekisho-window` cannot be read, a revoke still ends access, and the next writer replaces the row.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::account::{Account, SLACK_LIMIT, minutes};
 use crate::people::{BEGINS_LATER, account, grant, let_in, revoke, users};
 
-/// The number of the last version, as the row has it; `None` if the row cannot be read.
+/// The version number in the row; `None` if the row cannot be read.
 async fn version(account: &Account) -> Option<u64> {
     let key = Key { pk: "window".to_owned(), sk: "sekisho-window".to_owned() };
     let row = account.function.ledger.memory.read::<Value>(&key).await.unwrap().unwrap();

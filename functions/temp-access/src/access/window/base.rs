@@ -78,7 +78,7 @@ pub(crate) async fn newest<S: Store>(
         let shown = run.iam.default_version(center.policy()).await?;
         let now = timestamp::epoch_millis(run.now() - SHOWN);
         let later = row.filter(|row| (shown < row.version || row.is_unknown()) && now < row.written);
-        // What IAM shows can't prove that it is the version of a row that could not be read.
+        // The row's version is not known, so nothing that IAM shows could end the wait.
         let is_in_vain = later.is_some_and(WindowRow::is_unknown);
         let can_wait = !is_in_vain && Instant::now() + POLL_INTERVAL < limit;
         let is_shown = row.is_some_and(|row| row.version <= shown && !row.is_unknown());
