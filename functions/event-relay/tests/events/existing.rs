@@ -133,11 +133,9 @@ async fn the_branches_of_a_repository_that_was_created_after_its_route_are_relay
     }
 }
 
-/// A look that fails leaves the repository new. Also, its route may say that what existed before is not relayed.
-#[tokio::test(start_paused = true)]
-async fn a_young_repository_stays_young_until_a_look_succeeds() {
-    let route = with_releases().replace(r#"repository = "shop""#, "repository = \"shop\"\nexisting = \"baseline\"");
-    let function = Function::with(&route);
+/// A function that reached every repository before this one was created, whose branches cannot be listed yet.
+async fn with_young_repository(config: &str) -> Function {
+    let function = Function::with(config);
     let branches = function.account().branches.replace(None);
     function.file("schedule").await.unwrap();
     tokio::time::advance(Duration::from_mins(1)).await;
@@ -145,6 +143,14 @@ async fn a_young_repository_stays_young_until_a_look_succeeds() {
     function.account().branches.replace(branches);
     function.point("release/1.2", Some(commit(7)));
     function.account().throttled_repositories.borrow_mut().push("shop".to_owned());
+    function
+}
+
+/// A look that fails leaves the repository new. Also, its route may say that what existed before is not relayed.
+#[tokio::test(start_paused = true)]
+async fn a_young_repository_stays_young_until_a_look_succeeds() {
+    let route = with_releases().replace(r#"repository = "shop""#, "repository = \"shop\"\nexisting = \"baseline\"");
+    let function = with_young_repository(&route).await;
     for _ in 0..30 {
         tokio::time::advance(Duration::from_mins(5)).await;
         function.file("schedule").await.unwrap();
@@ -157,16 +163,9 @@ async fn a_young_repository_stays_young_until_a_look_succeeds() {
 /// The repository cannot be read when the glob is configured. The first look that succeeds comes later.
 #[tokio::test(start_paused = true)]
 async fn the_branches_of_a_repository_that_was_created_before_its_glob_are_recorded() {
-    let mut function = Function::with(&only_main());
-    let branches = function.account().branches.replace(None);
-    function.file("schedule").await.unwrap();
-    tokio::time::advance(Duration::from_mins(1)).await;
-    function.account().repositories_created.set(epoch_millis(function.account().now()));
-    function.account().branches.replace(branches);
-    function.point("release/1.2", Some(commit(7)));
+    let mut function = with_young_repository(&only_main()).await;
     tokio::time::advance(Duration::from_mins(1)).await;
     function.relay.routes = routes(&with_releases());
-    function.account().throttled_repositories.borrow_mut().push("shop".to_owned());
     for _ in 0..2 {
         function.file("schedule").await.unwrap();
         tokio::time::advance(Duration::from_mins(5)).await;
