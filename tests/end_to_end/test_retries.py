@@ -96,7 +96,7 @@ def test_a_failed_stage_is_retried_after_a_sweep_has_repaired_the_artifact(stack
 @pytest.mark.usefixtures("wrong_key", "retry_stage")
 def test_an_execution_whose_artifact_is_repaired_by_its_event_succeeds(stack, clone):
     before = len(decisions(stack, PROFILE, "artifact-checker", "retried"))
-    commit = clone.commit({"api/pears.txt": "pears\n"}, "Sell pears, too", branch="main")
+    commit = clone.commit(job.application() | {"api/pears.txt": "pears\n"}, "Sell pears, too", branch="main")
     clone.push("main")
     execution = wait_for_end(stack, commit, "Succeeded")
     runs = actions(stack, execution)
@@ -122,7 +122,8 @@ def test_which_comes_first_the_repair_or_the_action_that_reads_the_artifact(stac
     codepipeline, first, read, repaired = stack.client(PROFILE, "codepipeline"), 0, [], []
     for race in range(RACES):
         count = len(repairs(stack)) + 1
-        commit = clone.commit({"api/plums.txt": f"plums {race}\n"}, f"Sell plums {race}", branch="main")
+        files = job.application() | {"api/plums.txt": f"plums {race}\n"}
+        commit = clone.commit(files, f"Sell plums {race}", branch="main")
         clone.push("main")
         execution = wait_for_end(stack, commit, "Succeeded", "Failed")
         eventually("the artifact is repaired", partial(is_repaired, stack, count), 60)

@@ -226,8 +226,13 @@ mod tests {
         ) {
             proptest::prop_assume!(parts.iter().all(|part| part == "**" || !part.contains("**")));
             let pattern = parts.join("/");
+            let glob = Glob::new(&pattern, NameKind::Path);
+            if pattern.matches('{').count() > 10 {
+                proptest::prop_assert!(glob.unwrap_err().contains("limit of 10 groups"));
+                return Ok(());
+            }
+            let glob = glob.unwrap();
             let other = globset::GlobBuilder::new(&pattern).literal_separator(true).build().unwrap().compile_matcher();
-            let glob = Glob::new(&pattern, NameKind::Path).unwrap();
             for name in names {
                 proptest::prop_assert_eq!(glob.matches(&name), other.is_match(&name), "{} of {}", pattern, name);
             }
