@@ -63,7 +63,8 @@ pub enum Error {
     /// No open request has the code.
     #[error(
         "there is no open request {0}: it was decided, withdrawn or replaced, or it has lapsed; \
-         {{\"action\":\"pending\"}} shows what waits. Nothing was changed"
+         {{\"action\":\"pending\"}} shows what waits. A code from another account needs \"account\", too. Nothing was \
+         changed"
     )]
     NoRequest(Code),
     /// All inline policies of the principal together would be too large.

@@ -7,6 +7,7 @@ use sekisho_lambda::Invocation;
 
 use super::{context, review};
 use crate::answer::approval::approvers;
+use crate::aws::lambda::HUB;
 use crate::door::Door;
 use crate::pending::{self, PendingRow};
 use crate::principal::Principal;
@@ -30,6 +31,9 @@ pub(crate) fn waiting(row: &PendingRow, access: &Access, invocation: &Invocation
     lines.extend(row.until.map(|until| format!("The request lapses at {}.", timestamp::seconds(until))));
     lines.push(format!("To approve it: {{\"approve\":\"{code}\"}}"));
     lines.push(format!("To decline it: {{\"decline\":\"{code}\"}}"));
+    if invocation.qualifier.as_deref() == Some(HUB) {
+        lines.push("It was asked for in the hub account's channel. There, add \"account\" as in the request.".to_owned());
+    }
     let context = [("access", "pending".to_owned()), ("code", code.to_string())].into();
     Notice { title: format!("Approve {code}? {kind} {name} as {profile}"), lines, context, ..Notice::default() }
 }

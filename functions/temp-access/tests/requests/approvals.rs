@@ -82,6 +82,7 @@ async fn somebody_else_approves_and_both_names_are_on_record() {
         assert!(notice.contains(part) && notice.contains(&code), "{part}: {notice}");
     }
     assert!(!notice.contains("temp-access:approvers") && !notice.contains("temp-access:hana"), "{notice}");
+    assert!(!notice.contains("hub account"), "{notice}");
     let listed = account.text(PENDING).await;
     assert!(
         listed.starts_with(&format!("{code}: user prd-user: admin for 30 min, asked for through hana")),

@@ -311,6 +311,10 @@ async fn a_request_and_an_approval_whose_answers_are_lost_are_carried_out_once()
         two.losses.borrow_mut().push_back(Loss::Answer);
         let answer = text(two.ask(Some("hana"), ask).await);
         let code = answer.strip_prefix("Request ").unwrap().split(' ').next().unwrap();
+        let notice = two.target.cloud.published().pop().unwrap();
+        assert!(notice.contains("There, add \\\"account\\\" as in the request"), "{notice}");
+        let here = two.ask(Some("taro"), &format!(r#"{{"approve":"{code}"}}"#)).await.unwrap_err().to_string();
+        assert!(here.contains("A code from another account needs \"account\", too"), "{here}");
         let approve = format!(r#"{{"approve":"{code}","account":"production"}}"#);
         two.losses.borrow_mut().push_back(Loss::Late(Duration::from_mins(1)));
         let error = two.ask(Some("taro"), &approve).await.unwrap_err();
