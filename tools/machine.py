@@ -196,8 +196,9 @@ def cargo_deny() -> Path:
                 "--root",
                 TOOLS,
             ]
-            # An unoptimized build takes a fraction of the time, and the program runs for a second.
-            command.append("--debug")
+            # Without optimization and debug information, the build takes a fraction of the time, and the program runs
+            # for a second.
+            command += ["--debug", "--config", "profile.dev.debug=false"]
             # The default features would also fetch advisories, which are not in the package registries.
             run("Building cargo-deny", [*command, "--no-default-features"], LOGS / "cargo-deny.log", hint=NETWORK)
     return program

@@ -58,8 +58,8 @@ pub struct FakeAccount {
     pub cache_prefixes: RefCell<BTreeSet<String>>,
     /// When the image repositories were created, in epoch milliseconds.
     pub image_repositories_created: Cell<u64>,
-    /// Whether ECR throttles every call.
-    pub ecr_is_down: Cell<bool>,
+    /// How every call to ECR fails; `None` if it succeeds.
+    pub ecr_fails: Cell<Option<Kind>>,
     /// The pages of changed paths between any two commits; `None` if one of the commits is gone.
     pub changed_paths: RefCell<Option<Vec<Vec<String>>>>,
     /// The function that answers for all buses. The buses of a new account accept every entry.
@@ -99,7 +99,7 @@ impl Default for FakeAccount {
             images: RefCell::default(),
             cache_prefixes: RefCell::default(),
             image_repositories_created: Cell::new(0),
-            ecr_is_down: Cell::new(false),
+            ecr_fails: Cell::new(None),
             changed_paths: RefCell::new(Some(vec![Vec::new()])),
             bus: RefCell::new(Box::new(|_| EntryResult::Accepted)),
             accepted: RefCell::default(),
@@ -135,7 +135,7 @@ impl FakeAccount {
 
     async fn read_ecr(&self, call: String) -> Result<(), ServiceError> {
         self.read(call).await;
-        if self.ecr_is_down.get() { Err(failed("a call to ECR", Kind::Throttled)) } else { Ok(()) }
+        self.ecr_fails.get().map_or(Ok(()), |kind| Err(failed("a call to ECR", kind)))
     }
 
     async fn send(&self, call: String) {

@@ -179,8 +179,14 @@ fn start_again_after_cancellation(row: &OrderRow, place: &Place<'_>, now: Offset
         let reason = "CodePipeline canceled every execution of the order, because the pipeline was edited";
         return ended(row, ReportState::Unknown, reason, place, now);
     }
-    let again =
-        OrderRow { cancellations: row.cancellations + 1, at: row.next_at(now), ..row.restarted(place.pipeline, now) };
+    let again = OrderRow {
+        cancellations: row.cancellations + 1,
+        // This execution did not fail in its source action, so the next failure there is the first one again.
+        source_failed: None,
+        source_failures: 0,
+        at: row.next_at(now),
+        ..row.restarted(place.pipeline, now)
+    };
     let reason = "CodePipeline canceled the execution, because the pipeline was edited; the order starts again";
     again.waiting(Cause::Busy, now, reason, place)
 }
@@ -319,6 +325,8 @@ mod tests {
         let failing = OrderRow { source_failed: since(Duration::from_mins(119)), ..running(&row(5)) };
         assert!(matches!(after(&failing, &failed(true)).unwrap().progress, Progress::Waiting(_)));
         let failing = OrderRow { source_failed: since(SOURCE_PATIENCE), ..failing };
+        let edited = running(&after(&failing, &End::Canceled).unwrap());
+        assert_eq!(after(&edited, &failed(true)).unwrap().source_failed, Some(epoch_millis(NOW)), "it failed anew");
         let ended = after(&failing, &failed(true)).unwrap();
         assert_eq!((ended.progress, ended.execution.as_deref()), (Progress::Ended(ReportState::Failed), Some("e")));
     }

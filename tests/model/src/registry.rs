@@ -39,7 +39,9 @@ struct Manifest {
 pub(crate) struct Registry {
     manifests: RefCell<BTreeMap<Revision, Manifest>>,
     tags: RefCell<BTreeMap<String, Revision>>,
-    /// The manifests that were deleted, each with the time.
+    /// The manifests that were archived instead of deleted. ECR still describes them, but not by a tag and in no list.
+    archived: RefCell<BTreeMap<Revision, Manifest>>,
+    /// The manifests that were deleted or archived, each with the time.
     gone: RefCell<BTreeMap<Revision, OffsetDateTime>>,
     /// When event-relay last asked for a manifest and got no answer.
     unanswered: RefCell<BTreeMap<Revision, OffsetDateTime>>,
@@ -69,11 +71,14 @@ impl Registry {
         Some(digest)
     }
 
-    /// Deletes a manifest with all its tags. Returns the tags.
+    /// Deletes a manifest with all its tags; every second one is archived. Returns the tags.
     pub(crate) fn delete(&self, digest: &Revision, now: OffsetDateTime) -> Vec<String> {
         let tags = self.tags_of(digest);
         self.tags.borrow_mut().retain(|_, at| at != digest);
-        self.manifests.borrow_mut().remove(digest);
+        let removed = self.manifests.borrow_mut().remove(digest);
+        if let Some(manifest) = removed.filter(|_| self.gone_count().is_multiple_of(2)) {
+            self.archived.borrow_mut().insert(digest.clone(), manifest);
+        }
         self.gone.borrow_mut().insert(digest.clone(), now);
         tags
     }
@@ -88,7 +93,7 @@ impl Registry {
         self.unanswered.borrow().get(digest).copied()
     }
 
-    /// When a manifest was deleted. `None` if it exists.
+    /// When a manifest was deleted or archived. `None` if it exists.
     pub(crate) fn gone_since(&self, digest: &Revision) -> Option<OffsetDateTime> {
         self.gone.borrow().get(digest).copied()
     }
@@ -98,7 +103,7 @@ impl Registry {
         (self.manifests.borrow().len() + self.gone.borrow().len()) as u64
     }
 
-    /// The number of manifests that were deleted.
+    /// The number of manifests that were deleted or archived.
     pub(crate) fn gone_count(&self) -> usize {
         self.gone.borrow().len()
     }
@@ -121,7 +126,8 @@ impl Registry {
 
     /// ECR's description of a manifest. `None` if it was deleted.
     pub(crate) fn describe(&self, digest: &Revision) -> Option<Image> {
-        let Manifest { kind, pushed } = *self.manifests.borrow().get(digest)?;
+        let archived = self.archived.borrow().get(digest).copied();
+        let Manifest { kind, pushed } = self.manifests.borrow().get(digest).copied().or(archived)?;
         let (manifest, artifact) = match kind {
             Kind::Image | Kind::Signature => {
                 ("application/vnd.oci.image.manifest.v1+json", Some("application/vnd.oci.image.config.v1+json"))
@@ -138,7 +144,7 @@ impl Registry {
             manifest: Some(manifest.to_owned()),
             artifact: artifact.map(ToOwned::to_owned),
             has_subject: kind == Kind::Signature,
-            is_archived: false,
+            is_archived: archived.is_some(),
         })
     }
 

@@ -20,7 +20,6 @@ use time::Duration;
 
 use self::configuration::{CONFIGURATIONS, EDITS, PAIR as PAIR_ROUTES, TARGETS, alarm, routes, waves};
 use self::pair::PairWitness;
-use self::people::Action;
 use self::witness::Witness;
 use crate::check::{Broken, decisions};
 use crate::cloud::{Cloud, PLACES};
@@ -315,18 +314,8 @@ impl TrainHistory {
 
     /// Sends a request to event-relay.
     fn send(&mut self, request: &people::Request) {
-        self.note(request);
-        self.history.request(request.payload());
-    }
-
-    /// Notes that a person sends a request.
-    pub(crate) fn note(&mut self, request: &people::Request) {
         self.report.requests += 1;
-        if request.action == Action::Accept
-            && let Some(witness) = self.history.cloud.train.borrow_mut().as_mut()
-        {
-            witness.has_accepted = true;
-        }
+        self.history.request(request.payload());
     }
 
     /// Keeps a function from running for a while, such as over the end of a bake.

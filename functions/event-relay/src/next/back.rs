@@ -95,8 +95,20 @@ impl<'a> Step<'a> {
         self.decide(decision.about("wave", at.wave.name.as_str()).about("count", count.to_string()));
     }
 
+    /// Whether nobody knows yet what became of an order in a target of the wave. A target that refused its order or
+    /// never answered is not among them: it gets a way back like the others.
+    fn is_undecided(&self, at: At<'a>) -> bool {
+        let is_unknown = |row: &TargetRow| {
+            let has_begun = row.current_report().is_some_and(|report| report.state != ReportState::Refused);
+            has_begun && row.progress(self.now) == Some(Progress::Unknown) && self.observer.own(row).is_some()
+        };
+        self.targets_of(at).any(|(_, row)| row.is_some_and(is_unknown))
+    }
+
     fn recalls(&self, at: At<'a>) -> Vec<Recall> {
         let mut recalls = Vec::new();
+        // Until somebody decides, a wave with an unknown target does not go back by itself.
+        let is_undecided = self.is_undecided(at);
         for later in self.waves().skip(at.index) {
             let Some(passage) = self.wave(later).and_then(|wave| wave.passage.as_ref()) else { continue };
             // Nobody goes back from a change that a person pardoned.
@@ -107,13 +119,13 @@ impl<'a> Step<'a> {
             let failed = passage.failed.iter().chain(&passage.failed_newcomers).cloned().collect();
             if later.index > at.index {
                 let has_failed = passage.verdict == Verdict::Failed && has_failed;
-                if later.wave.retreat == Retreat::Train && has_failed {
+                if later.wave.retreat == Retreat::Train && has_failed && !is_undecided {
                     recalls.push(Recall { seen, extent: Extent::Wave, failed: vec![] });
                 }
             } else if passage.recalled {
                 recalls.push(Recall { seen, extent: Extent::All, failed });
             } else {
-                let is_wave = later.wave.retreat != Retreat::Target && has_failed;
+                let is_wave = later.wave.retreat != Retreat::Target && has_failed && !is_undecided;
                 let extent = if is_wave { Extent::Wave } else { Extent::Waiting };
                 recalls.push(Recall { seen, extent, failed });
             }

@@ -16,10 +16,13 @@ impl<'a> Step<'a> {
     /// Judges the change in a wave by the reports of its targets.
     pub(super) fn judge(&mut self, at: At<'a>) {
         let Some(passage) = self.wave(at).and_then(|wave| wave.passage.clone()) else { return };
-        self.judge_accepted(at, &passage);
+        let accepted = self.accepted_failures(at, &passage);
+        self.judge_accepted(at, &passage, &accepted);
         let state = self.state(at);
         match passage.verdict {
             Verdict::Failed => self.judge_failed(at, &passage, &state),
+            // A person said that these targets are healthy, so no failure of theirs is tolerated.
+            _ if accepted.iter().any(|(seen, _)| *seen == passage.seen) => self.fail(at, &passage, &state),
             Verdict::Open | Verdict::Passed => {
                 let is_gone = self.row.change(passage.seen).is_some_and(|one| self.row.is_gone(&one.change));
                 let is_ended = self.is_condemned(passage.seen) || is_gone;
@@ -36,22 +39,31 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Condemns earlier changes of the wave that failed in a target which a person had taken for healthy.
-    fn judge_accepted(&mut self, at: At<'a>, passage: &Passage) {
-        let earlier = self.targets_of(at).filter_map(|(target, row)| {
-            let (_, of) = self.observer.own(row?)?;
+    /// The changes that failed in targets of the wave that a person had taken for healthy, and these targets.
+    fn accepted_failures(&self, at: At<'a>, passage: &Passage) -> Vec<(u64, TargetId)> {
+        let failures = self.targets_of(at).filter_map(|(target, row)| {
+            let (order, of) = self.observer.own(row?)?;
             let has_failed = row?.progress(self.now) == Some(Progress::Failed);
-            (of.accepted && !of.joined && of.seen != passage.seen && has_failed).then(|| (of.seen, target.clone()))
-        });
-        let earlier: Vec<(u64, TargetId)> = earlier.collect();
-        for (seen, target) in earlier {
             // A person who pardoned the change knew the report.
-            let Some(one) = self.row.change(seen).filter(|one| !one.again) else { continue };
-            let change = one.change.clone();
+            let is_news = if of.seen == passage.seen {
+                order.change.sequence >= passage.sequence
+            } else {
+                self.row.change(of.seen).is_some_and(|one| !one.again)
+            };
+            (of.accepted && !of.joined && has_failed && is_news).then(|| (of.seen, target.clone()))
+        });
+        failures.collect()
+    }
+
+    /// Condemns earlier changes of the wave that failed in a target which a person had taken for healthy.
+    fn judge_accepted(&mut self, at: At<'a>, passage: &Passage, failures: &[(u64, TargetId)]) {
+        for (seen, target) in failures.iter().filter(|(seen, _)| *seen != passage.seen) {
+            let seen = *seen;
+            let Some(change) = self.row.change(seen).map(|one| one.change.clone()) else { continue };
             if self.is_condemned(seen) {
                 continue;
             }
-            let reason = self.reason(&[target]);
+            let reason = self.reason(std::slice::from_ref(target));
             self.forget_healthy(at, seen);
             self.row.condemn(seen, Judge::Wave(at.wave.name.clone()), &reason, self.now);
             self.examine_condemned();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sekisho_domain::order::OrderKind::{Deploy, Rollback};
+use sekisho_lambda::service_error::Kind;
 use serde_json::json;
 
 use crate::images::{archive, delete, digest, image, push, pushed};
@@ -179,7 +180,7 @@ async fn a_failure_of_ecr_keeps_no_target_from_going_back() {
     arrive(&train, 2).await;
     train.report(ONE_BOX, "healthy").await;
     train.report(TOKYO[0], "healthy").await;
-    train.function.account().ecr_is_down.set(true);
+    train.function.account().ecr_fails.set(Some(Kind::Throttled));
     train.report(TOKYO[1], "rolled-back").await;
     assert_eq!(train.order(TOKYO[0]), Some((1, Rollback)));
 }

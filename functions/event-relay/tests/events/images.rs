@@ -10,6 +10,7 @@ use event_relay::world::World;
 use futures_util::FutureExt;
 use sekisho_domain::change::{RefKind, Revision};
 use sekisho_domain::timestamp::epoch_millis;
+use sekisho_lambda::service_error::Kind;
 use sekisho_ledger::{Memory, Row, Store};
 use serde_json::{Value, json};
 
@@ -323,7 +324,7 @@ async fn a_cache_of_another_registry_is_routed_only_by_its_literal_name() {
 async fn a_failure_of_ecr_does_not_keep_commits_from_their_reconcile() {
     let config = route("image = \"**\"\ntags = [\"**\"]") + &route("repository = \"shop\"\nbranches = [\"main\"]");
     let function = Function::with(&config.replacen("pipeline = \"shop\"", "pipeline = \"web\"", 1));
-    function.account().ecr_is_down.set(true);
+    function.account().ecr_fails.set(Some(Kind::Throttled));
     let decisions = function.file("schedule").await.unwrap().decisions;
     assert_eq!(outcomes(&decisions), [Relayed, Ignored], "{decisions:?}");
     function.handle(&pushed("v1")).await.unwrap_err();
@@ -398,7 +399,7 @@ async fn a_target_that_joins_gets_the_newest_image() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denied_read_is_a_failed_decision_and_odd_names_are_refused() {
+async fn odd_names_are_refused() {
     let function = looked().await;
     for (what, value) in [("image-tag", "-v1"), ("image-tag", ""), ("image-tag", "ä"), ("repository-name", "..")] {
         let mut event: Value = serde_json::from_str(&file("image-pushed")).unwrap();
@@ -408,5 +409,19 @@ async fn a_denied_read_is_a_failed_decision_and_odd_names_are_refused() {
         assert!(decisions[0].reason.contains(what), "{decisions:?}");
     }
     assert_eq!(function.calls(), [""; 0]);
-    assert_ne!(outcomes(&function.file("image-pushed").await.unwrap().decisions), [Failed]);
+}
+
+/// The same call would be denied again, so Lambda need not repeat the invocation.
+#[tokio::test(start_paused = true)]
+async fn a_denied_read_of_ecr_is_a_failed_decision() {
+    let function = looked().await;
+    push(&function, image(1, &["v1"]));
+    function.account().ecr_fails.set(Some(Kind::Refused));
+    for event in [pushed("v1"), file("schedule")] {
+        let decisions = function.handle(&event).await.unwrap().decisions;
+        assert_eq!(outcomes(&decisions), [Failed], "{decisions:?}");
+        assert!(decisions[0].reason.contains("a call to ECR"), "{decisions:?}");
+    }
+    function.account().ecr_fails.set(None);
+    assert_eq!(outcomes(&function.file("schedule").await.unwrap().decisions), [Relayed]);
 }

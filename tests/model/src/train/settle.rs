@@ -237,7 +237,7 @@ fn help(train: &mut TrainHistory, fix: &Revision) -> Result<(), Broken> {
 
 /// Sends a request whose invocation runs at once. It may be refused, because the train went on in the meantime.
 fn send(train: &mut TrainHistory, request: &Request) {
-    train.note(request);
+    train.report.requests += 1;
     let _ = ask(train, request);
 }
 
@@ -264,11 +264,14 @@ fn check_way_back(train: &TrainHistory) -> Result<(), Broken> {
     let row = train_row(train)?;
     let retreats = train.history.deployment.relay_waves(ROUTE);
     for (index, targets) in waves(train.history.deployment.newest).into_iter().enumerate() {
+        let mut rows = targets.iter().map(|(place, pipeline)| relay_row(train, *place, pipeline));
+        let is_undecided = rows.any(|row| row.is_ok_and(|row| is_undecided(&row)));
         for (place, (wave, retreat)) in row.waves.iter().zip(&retreats).enumerate().skip(index) {
             let failed = wave.passage.as_ref().filter(|passage| passage.verdict == Verdict::Failed);
             let failed = failed.filter(|passage| {
                 let goes_back = if place == index { *retreat != Retreat::Target } else { *retreat == Retreat::Train };
-                goes_back && !passage.failed.is_empty() || place == index && passage.recalled
+                let by_wave = goes_back && !passage.failed.is_empty() && !is_undecided;
+                by_wave || place == index && passage.recalled
             });
             let condemned = failed
                 .filter(|passage| row.change(passage.seen).is_some_and(|one| row.condemnation(&one.change).is_some()));
@@ -281,6 +284,13 @@ fn check_way_back(train: &TrainHistory) -> Result<(), Broken> {
         }
     }
     Ok(())
+}
+
+/// Whether a target does not know what became of its order, and nobody has accepted that.
+fn is_undecided(row: &TargetRow) -> bool {
+    let is_accepted = row.order.as_ref().and_then(|order| order.train.as_ref()).is_some_and(|of| of.accepted);
+    let is_unknown = |report: &OrderReport| report.state == ReportState::Unknown || report.in_source;
+    row.current_report().is_some_and(is_unknown) && !is_accepted
 }
 
 /// Whether a target is healthy with a change, although something else was healthy there before.

@@ -19,7 +19,7 @@ use crate::check::Broken;
 use crate::cloud::Cloud;
 use crate::configuration::{self, Features};
 use crate::ledger::at_once;
-use crate::train::configuration::{ROUTE, TARGETS, alarm, tolerated};
+use crate::train::configuration::{ROUTE, TARGETS, alarm, tolerated, wave_names};
 use crate::train::entry::{self, Deploy, Other};
 use crate::train::pair::PairWitness;
 
@@ -45,9 +45,8 @@ pub(crate) struct Witness {
     pub(crate) ended: BTreeSet<(usize, String, u64)>,
     /// The changes that failed in a target, each with the target's place and pipeline.
     pub(crate) failed: BTreeSet<(usize, String, u64)>,
-    /// Whether a person accepted unknown targets. A change may then go on without a target that called it healthy.
-    pub(crate) has_accepted: bool,
-    /// The changes of which a person accepted an unknown target.
+    /// The changes of which a person accepted an unknown target. They may go on without a target that called them
+    /// healthy.
     pub(crate) accepted: BTreeSet<u64>,
     /// What the model knows about the pipeline with two sources.
     pub(crate) pair: PairWitness,
@@ -100,10 +99,13 @@ fn check_order(
         return Err(Broken(format!("commit {commit} is condemned")));
     }
     let millis = epoch_millis(cloud.clock.now.get() + TOLERANCE);
-    let is_held =
-        |hold: &Hold| hold.wave.is_none() && hold.source_ref.is_none() && hold.until.is_none_or(|until| until > millis);
-    if !order.promoted && row.holds.iter().any(is_held) {
-        return Err(Broken("the train is held".to_owned()));
+    let wave = witness.wave_of(place, pipeline).map(|index| wave_names(witness.features)[index]);
+    let is_held = |hold: &&Hold| {
+        let is_of_wave = hold.wave.as_deref().is_none_or(|name| Some(name) == wave);
+        is_of_wave && hold.source_ref.is_none() && hold.until.is_none_or(|until| until > millis)
+    };
+    if let Some(hold) = row.holds.iter().find(is_held).filter(|_| !order.promoted) {
+        return Err(Broken(format!("{} is held", hold.wave.as_deref().unwrap_or("the train"))));
     }
     let was_healthy = |name: &str| {
         let in_place = |place| witness.healthy.contains(&(place, name.to_owned(), commit.clone()));
@@ -116,7 +118,7 @@ fn check_order(
         (_, "two") => &["one"],
         _ => &["two"],
     };
-    let is_free = order.promoted || order.joined || witness.has_accepted;
+    let is_free = order.promoted || order.joined || witness.accepted.contains(&order.seen);
     if !is_free && !earlier.is_empty() && !earlier.iter().any(|name| was_healthy(name)) {
         return Err(Broken(format!("commit {commit} was never healthy in the wave before")));
     }

@@ -1,9 +1,9 @@
-//! Targets that have an order for a condemned change and nothing to go back to.
+//! Targets that have an order for a condemned change, and cannot or must not go back.
 
-use sekisho_domain::report::ReportState::{Failed, Healthy, Refused, RolledBack, Running, Waiting};
+use sekisho_domain::report::ReportState::{Failed, Healthy, Refused, RolledBack, Running, Unknown, Waiting};
 
-use super::named::{A, B, settled};
-use super::world::{CONFIG, World, id, routes, with};
+use super::named::{A, B, C, settled};
+use super::world::{CONFIG, World, id, is_by_wave, routes, with};
 use crate::wave::Standing;
 
 fn is_offered(world: &World, pipeline: &str) -> bool {
@@ -163,4 +163,52 @@ fn a_newcomer_that_refused_the_change_gets_it_if_the_change_is_pardoned() {
     assert!(world.targets[&id("a3")].number > number && is_offered(&world, "a3"));
     world.report("a3", Healthy);
     assert!(world.row.waves[0].members.contains(&id("a3")));
+}
+
+/// The failures say enough about the change, whatever the unknown target will report. Until somebody decides about that
+/// target, no target goes back.
+#[test]
+fn a_wave_with_an_unknown_target_fails_but_waits_if_more_of_the_others_fail_than_it_tolerates() {
+    let a3 = CONFIG.split("[[route.wave").find(|table| table.contains("a2")).unwrap().replace("a2", "a3");
+    let mut world = World::new(&CONFIG.replace("#a\n", &format!("[[route.wave{a3}")));
+    world.push(1);
+    world.report("a3", Healthy);
+    [A, B, C].iter().for_each(|wave| world.all(wave, Healthy));
+    world.push(2);
+    world.report("a1", Unknown);
+    world.report("a3", Healthy);
+    assert!(!world.is_condemned(2));
+    world.report("a2", Failed);
+    assert!(is_by_wave(&world, 2));
+    world.push(3);
+    let orders = |world: &World| format!("{} {}", world.orders(), world.ordered("a3"));
+    assert_eq!(orders(&world), "2 2 1 1 1 1 2", "the unknown target holds the wave: it goes neither on nor back");
+    let (mut accepted, mut recalled) = (world.clone(), world.clone());
+    accepted.accept(0);
+    assert_eq!(orders(&accepted), "<1 2 1 1 1 1 <1", "a person says that it is healthy, but the change failed");
+    assert!(recalled.recall("a"));
+    assert_eq!(orders(&recalled), "<1 <1 1 1 1 1 <1", "nothing keeps a person from a rollback");
+    world.report("a1", Healthy);
+    assert_eq!(orders(&world), "<1 2 1 1 1 1 <1", "the change failed, also where it looks healthy");
+    world.report("a1", RolledBack);
+    world.report("a3", RolledBack);
+    assert_eq!(orders(&world), "3 3 1 1 1 1 3");
+}
+
+/// A later wave sends an earlier one back only once nobody has to decide about the earlier one.
+#[test]
+fn a_wave_with_an_unknown_target_does_not_retreat_with_the_train() {
+    let config = with("b", r#"retreat = "train""#).replace("#a\n", "at_once = 1\n");
+    let mut world = settled(&config);
+    world.push(2);
+    world.all(&A, Healthy);
+    world.push(3);
+    let mut decided = world.clone();
+    world.report("a1", Unknown);
+    world.all(&B, RolledBack);
+    assert!(is_by_wave(&world, 2));
+    assert_eq!(world.orders(), "3 2 2 <1 1 1");
+    decided.report("a1", Running);
+    decided.all(&B, RolledBack);
+    assert_eq!(decided.orders(), "3 <1 2 <1 1 1");
 }

@@ -76,6 +76,26 @@ fn an_accepted_target_that_fails_after_its_wave_took_the_next_change_condemns_it
 }
 
 #[test]
+fn a_failure_of_an_accepted_target_is_not_tolerated() {
+    let mut world = settled(&with("a", "tolerate = 1"));
+    world.push(2);
+    world.report("a1", Healthy);
+    world.report("a2", Unknown);
+    world.accept(0);
+    assert_eq!(world.orders(), "2 2 2 2 1 1");
+    let mut other = world.clone();
+    world.report("a2", RolledBack);
+    assert!(is_by_wave(&world, 2));
+    assert_eq!(world.orders(), "<1 2 2 2 1 1");
+    other.report("a1", RolledBack);
+    assert!(!other.is_condemned(2), "nobody accepted this target");
+    world.report("a1", RolledBack);
+    assert!(world.pardon(2));
+    world.wait(5);
+    assert_eq!((world.is_condemned(2), world.orders()), (false, "2 2 2 2 1 1".into()), "it condemns the change once");
+}
+
+#[test]
 fn a_failure_in_a_source_action_condemns_nothing_and_holds_the_wave() {
     let mut world = settled(CONFIG);
     world.push(2);

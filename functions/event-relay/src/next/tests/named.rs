@@ -107,23 +107,6 @@ fn an_unknown_target_that_was_accepted_and_failed_later() {
     assert_eq!(world.orders(), "3 3 2 2 1 1");
 }
 
-/// The failures say enough about the change, whatever the unknown target will report.
-#[test]
-fn a_wave_with_an_unknown_target_fails_but_waits_if_more_of_the_others_fail_than_it_tolerates() {
-    let mut world = settled(CONFIG);
-    world.push(2);
-    world.report("a1", Unknown);
-    assert!(!world.is_condemned(2));
-    world.report("a2", Failed);
-    assert!(is_by_wave(&world, 2));
-    world.push(3);
-    assert_eq!(world.orders(), "2 2 1 1 1 1", "the unknown target holds the wave: it goes neither on nor back");
-    world.report("a1", Healthy);
-    assert_eq!(world.orders(), "<1 2 1 1 1 1", "the change failed, also where it looks healthy");
-    world.report("a1", RolledBack);
-    assert_eq!(world.orders(), "3 3 1 1 1 1");
-}
-
 #[test]
 fn a_hold_that_is_set_while_at_once_has_targets_left() {
     let mut world = settled(&with("b", "at_once = 1"));

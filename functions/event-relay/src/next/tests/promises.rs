@@ -185,10 +185,18 @@ fn check_rollbacks(rested: &World, index: usize) {
         if row.condemnation(change).is_none() || !(is_own || recall.by_wave) {
             continue;
         }
+        let recall = Recalled { by_wave: recall.by_wave && !is_undecided(rested, index), ..recall };
         for pipeline in pipelines(index) {
             assert!(!keeps(rested, &id(pipeline), passage, change, recall), "{pipeline} keeps a condemned change");
         }
     }
+}
+
+/// Whether a target of the wave reported on its order, and nobody knows what became of it.
+pub(super) fn is_undecided(world: &World, index: usize) -> bool {
+    let rows = pipelines(index).into_iter().filter_map(|pipeline| world.targets.get(&id(pipeline)));
+    let mut unknown = rows.filter(|row| row.progress(world.now) == Some(Progress::Unknown));
+    unknown.any(|row| row.current_report().is_some_and(|report| report.state != ReportState::Refused))
 }
 
 /// Whether a target has the change of a passage, although it should and can go back.
