@@ -206,16 +206,27 @@ SHOWN = {
 }
 
 
+def kept(stack, profile, name):
+    """What a function has written: its decisions; of temp-access, also grants, requests, and policies in IAM."""
+    written: list[object] = [decisions(stack, profile, name)]
+    if name == FUNCTION:
+        iam = stack.client(profile, "iam")
+        policies = iam.list_user_policies(UserName=PERSON)["PolicyNames"]
+        written += [iam.get_user_policy(UserName=PERSON, PolicyName=one)["PolicyDocument"] for one in policies]
+        written += [row for row in ledger(stack, profile) if row["pk"] in ("grant", "request")]
+    return written
+
+
 @pytest.mark.parametrize("function", CHANGES)
 def test_the_board_changes_nothing(stack, function):
     profile = "repository" if function == "sekisho-event-relay" else "production"
     functions = stack.client(profile, "lambda")
     name = function.removeprefix("sekisho-")
-    before = decisions(stack, profile, name)
+    before = kept(stack, profile, name)
     for request in CHANGES[function]:
         answer = functions.invoke(FunctionName=f"{function}:board", Payload=json.dumps(request))
         assert json.loads(answer["Payload"].read())["errorType"] == "Refused", request
-    assert decisions(stack, profile, name) == before
+    assert kept(stack, profile, name) == before
     if function in SHOWN:
         answer = functions.invoke(FunctionName=f"{function}:board", Payload=json.dumps(SHOWN[function]))
         assert "FunctionError" not in answer, answer["Payload"].read()

@@ -52,7 +52,7 @@ ACCOUNTS = {
         "DeployBucketName": "shop-files",
         "ImageRepositoryName": "shop",
         "AssumableRoleArns": "arn:aws:iam::999999999999:role/support",
-        "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer",
+        "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer,arn:aws:iam::222222222222:role/reader",
         "SlackWorkspaceId": "T07EA123LEP",
         "SlackChannelId": "C07EZ1ABC23",
         "ApproverSlackChannelId": "C07EZ1ABC24",

@@ -156,6 +156,7 @@ NAMED = {
         ("codebuild", "arn:aws:codebuild:{region}:{account}:project/*", SIGNED["CodeBuild"]),
         ("events", "arn:aws:events:{region}:{account}:event-bus/default", r"event-bus/default"),
         ("sts", "arn:aws:iam::333333333333:role/consumer", r"assume_role\(\)\s*\.role_arn\("),
+        ("sts", "arn:aws:iam::222222222222:role/reader", r"assume_role\(\)\s*\.role_arn\("),
         # Lambda itself sends to this queue, so no place in the code names it.
         ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),
     ],

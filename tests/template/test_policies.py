@@ -275,6 +275,11 @@ LISTS = {
         [f"arn:aws:iam::999999999999:role/{chr(97 + number)}" for number in range(20)],
         19,
     ),
+    "ArtifactConsumerRoleArn": (
+        "HostsPipelines",
+        [f"arn:aws:iam::999999999999:role/{number:02}" for number in range(59)],
+        58,
+    ),
 }
 
 

@@ -236,6 +236,51 @@ def test_the_files_cover_all_accounts(both, capsys):
     assert all(line.split(": ")[0].endswith((".csv", ".jsonl")) for line in printed)
 
 
+def put_grant(cloud, key, time, **more):
+    """Writes the row of a grant of two hours, and returns the function that deletes it."""
+    table, keys = cloud.client(T, "dynamodb"), {"pk": {"S": "grant"}, "sk": {"S": key}}
+    claimed = int(datetime.fromisoformat(at(time)).timestamp() * 1000)
+    end = f"2026-11-21T{int(time[:2]) + 2}{time[2:]}:00Z"
+    row = {"state": "granted", "start": f"2026-11-21T{time}:00Z", "end": end, "request": f"request-{time}"} | more
+    given = {name: value if isinstance(value, dict) else {"S": value} for name, value in row.items()}
+    table.put_item(TableName="sekisho-ledger", Item=keys | given | {"claimed": {"N": str(claimed)}})
+    return lambda: table.delete_item(TableName="sekisho-ledger", Key=keys)
+
+
+@pytest.mark.usefixtures("both")
+def test_a_grant_whose_decision_could_not_be_written_is_no_gap(cloud):
+    consent = {"M": {"door": {"S": "hana"}, "approved_by": {"S": "taro"}, "code": {"S": "ABCD2345"}}}
+    rows = [
+        put_grant(cloud, "user/prd-user/admin", "10:00"),
+        put_grant(cloud, "person/id-1/admin", "14:00", email="hana@example.com", reason="OPS-7", consent=consent),
+        put_grant(cloud, "person/id-2/admin", "15:00", state="intent"),
+        # Since its decision at ten, the access was extended.
+        put_grant(cloud, "user/prd-user/read-only", "11:00", start=at("10:00")),
+    ]
+    put(
+        cloud,
+        T,
+        "10:01",
+        {"outcome": "granted", "reason": "-", "user": "prd-user", "profile": "read-only"}
+        | {"start": at("10:00"), "until": at("11:30")},
+    )
+    try:
+        result = audit.audit([environment("test")], DAY)
+    finally:
+        for delete in rows:
+            delete()
+        keys = {"pk": {"S": "decision#temp-access#2026-11-21"}, "sk": {"S": f"{at('10:01')}#request-10:01"}}
+        cloud.client(T, "dynamodb").delete_item(TableName="sekisho-ledger", Key=keys)
+    missing = [one for one in result.entries if "without its decision" in one["detail"]]
+    assert [(one["at"], one["principal"], one["profile"]) for one in missing] == [
+        (at("11:00"), "prd-user", "read-only"),
+        (at("14:00"), "hana@example.com", "admin"),
+    ]
+    wanted = {"outcome": "granted", "user_id": "id-1", "asked_by": "hana", "approved_by": "taro", "code": "ABCD2345"}
+    assert missing[1].items() >= (wanted | {"reason": "OPS-7", "request": "request-14:00"}).items()
+    assert {one["principal"]: one["hours"] for one in result.hours} == {"prd-user": "3.00", "hana@example.com": "2.00"}
+
+
 def test_one_account_alone(both):
     audit.main(["--env", "repository", "--from", "2026-11-21", "--to", "2026-11-22"])
     text = (both / "access-2026-11-21-to-2026-11-22.jsonl").read_text()

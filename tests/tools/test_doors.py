@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
 
+from local_cloud.organization import MANAGEMENT
 from tests.local_cloud.accounts import document
 from tests.tools.door_helpers import (
     ANYTHING,
@@ -22,7 +24,7 @@ from tests.tools.door_helpers import (
 from tests.tools.faults import T
 from tests.tools.test_commands import make_would_run
 from tools.failure import Failure
-from tools.layout import LEDGER, REGION
+from tools.layout import IDENTITY_STORE, LEDGER, REGION
 from tools.operations import hub, people, person
 from tools.operations.doors import WAIT, Doors, policy, same
 from tools.operations.slack_roles import SlackRoles
@@ -239,10 +241,11 @@ def test_an_administrator_makes_doors_and_the_deploy_role_is_told_whom_to_ask(
     assert "removed  alias hana" in capsys.readouterr().out
 
 
-def grant(cloud, key, end, state="granted", **consent):
+def grant(cloud, key, end, state="granted", email=None, **consent):
     """Writes the ledger's row of a grant, and returns the function that deletes it."""
     table, keys = cloud.client(T, "dynamodb"), {"pk": {"S": "grant"}, "sk": {"S": key}}
     given = {"consent": {"M": {name: {"S": text} for name, text in consent.items()}}} if consent else {}
+    given |= {"email": {"S": email}} if email else {}
     table.put_item(TableName=LEDGER, Item=keys | {"state": {"S": state}, "end": {"S": end}} | given)
     return lambda: table.delete_item(TableName=LEDGER, Key=keys)
 
@@ -336,3 +339,35 @@ def test_make_passes_on_what_the_commands_need():
     assert "--remove" in make_would_run("person", "ENV=test", "NAME=hana", "REMOVE=1")
     assert "--remove" not in make_would_run("person", "ENV=test", "NAME=hana", REMOVE="1")
     assert '--account "333333333333"' in make_would_run("hub", "ENV=test", "ACCOUNT=333333333333")
+
+
+def test_a_live_grant_under_another_name_of_the_person_is_named(cloud, access, configured, capsys, monkeypatch):
+    store = cloud.client(MANAGEMENT, "identitystore")
+    user = store.create_user(
+        IdentityStoreId=IDENTITY_STORE,
+        UserName="hana",
+        DisplayName="hana",
+        Emails=[{"Value": "hana@example.com", "Type": "work", "Primary": True}],
+    )["UserId"]
+    configured(PEOPLE.replace("user/prd-hana", "person/hana@example.com"))
+    late = "2099-01-01T00:00:00Z"
+    rows = [
+        # Both were asked for at another door, under user names.
+        grant(cloud, f"person/{user}/admin", late, email="hana", door="taro"),
+        grant(cloud, "person/another-id/admin", late, email="taro", door="taro"),
+    ]
+    parameters = {"IdentityStoreId": IDENTITY_STORE, "IdentityCenterRegion": REGION}
+    target = dataclasses.replace(access, parameters=access.parameters | parameters)
+    try:
+        person.remove_person(target, "hana")
+        output = capsys.readouterr().out
+        named = [line for line in output.splitlines() if "To end it:" in line]
+        assert len(named) == 1 and named[0].endswith('{"action":"revoke","person":"hana"}'), output
+        refused = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetUserId")
+        monkeypatch.setattr(person, "user_ids", Mock(side_effect=refused))
+        person.remove_person(target, "hana")
+        assert "look for live grants of hana under another address" in capsys.readouterr().out
+    finally:
+        for delete in rows:
+            delete()
+        store.delete_user(IdentityStoreId=IDENTITY_STORE, UserId=user)

@@ -25,6 +25,7 @@ from tools.failure import Failure
 from tools.layout import LEDGER, ROOT
 from tools.operations.decision_log import Decided, decisions
 from tools.operations.environment import Environment, environment, environments
+from tools.operations.grant_rows import unrecorded
 
 FUNCTION = "temp-access"
 FOLDER = ROOT / "audit"
@@ -107,7 +108,11 @@ def audit(targets: Iterable[Environment], wanted: Period) -> Audit:
     result, unread = Audit(wanted), []
     for target in targets:
         try:
-            found = list(decisions(target.session(), LEDGER, FUNCTION, wanted.days()))
+            session = target.session()
+            found = list(decisions(session, LEDGER, FUNCTION, wanted.days()))
+            # The newest grants may not have their decisions yet.
+            last = min(wanted.days()[-1] + timedelta(days=1), now()) - timedelta(minutes=2)
+            found += unrecorded(session, LEDGER, found, (wanted.days()[0], last))
         except (Failure, ClientError, BotoCoreError) as error:
             unread.append(f"{target.name}: {error}")
             continue

@@ -187,8 +187,12 @@ def _remaining(target: Environment, session: boto3.Session, name: str) -> Iterat
     if name == APPROVERS and target.parameters.get("ApproverSlackChannelId"):
         yield f"remove ApproverSlackChannelId of {target.name}: the role of the channel goes with it"
     yield from _ways_through_groups(target, session, name, groups)
+    principals = entries.get(name, {}).get("for", [])
     try:
-        principals = entries.get(name, {}).get("for", [])
+        principals = principals + user_ids(target, session, principals)
+    except (ClientError, BotoCoreError) as error:
+        yield f"look for live grants of {name} under another address: Identity Center can't be asked ({error})"
+    try:
         grants = list(live_grants(session.client("dynamodb"), name, groups, principals))
     except (ClientError, BotoCoreError) as error:
         yield f'look for live grants with {{"action":"list"}}: the ledger can\'t be read ({error})'
@@ -221,6 +225,28 @@ def _ways_through_groups(
         )
 
 
+def user_ids(target: Environment, session: boto3.Session, principals: Iterable[str]) -> list[str]:
+    """The people among these principals by their user ids, because a person may have been let in under another name."""
+    store = target.parameters.get("IdentityStoreId")
+    addresses = [one.removeprefix("person/") for one in principals if one.startswith("person/")]
+    if not store or not addresses:
+        return []
+    region = target.parameters.get("IdentityCenterRegion") or target.region
+    identities: Any = session.client("identitystore", region_name=region)
+    ids = []
+    for address in addresses:
+        # As for temp-access, an address that nobody has may be a user name.
+        for path in ("emails.value", "userName"):
+            unique = {"UniqueAttribute": {"AttributePath": path, "AttributeValue": address}}
+            try:
+                found = identities.get_user_id(IdentityStoreId=store, AlternateIdentifier=unique)
+            except identities.exceptions.ResourceNotFoundException:
+                continue
+            ids.append(f"person/{found['UserId']}")
+            break
+    return ids
+
+
 def live_grants(dynamodb: Any, name: str, groups: Iterable[str], beneficiaries: Iterable[str]) -> Iterator[str]:
     """Live grants that were asked for or approved at a door, or that belong to its person, each with its revoke.
 
@@ -243,12 +269,12 @@ def live_grants(dynamodb: Any, name: str, groups: Iterable[str], beneficiaries: 
         except (KeyError, ValueError):
             yield f'the ledger\'s row {key} can\'t be read: look with {{"action":"list"}} whether it concerns this door'
             continue
-        principal = row.get("email", {}).get("S", principal)
+        identity, principal = principal, row.get("email", {}).get("S", principal)
         consent = row.get("consent", {}).get("M", {})
         doors = {consent.get(one, {}).get("S") for one in ("door", "approved_by")}
         if state not in ("intent", "granted") or end <= now:
             continue
-        is_own = name in doors or f"{kind}/{principal}".casefold() in own
+        is_own = name in doors or any(f"{kind}/{one}".casefold() in own for one in (identity, principal))
         shared = sorted(doors & set(groups))
         if is_own or shared:
             request = f'{{"action":"revoke","{kind}":"{principal}"}}'

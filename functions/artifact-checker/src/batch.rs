@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sekisho_domain::code::Code;
 use sekisho_domain::decision::Decision;
-use sekisho_domain::timestamp::epoch_millis;
+use sekisho_domain::timestamp::{epoch_millis, parse_seconds};
 use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -52,9 +52,9 @@ pub(crate) struct BatchRow {
     /// Why the repair is incomplete.
     #[serde(default)]
     pub(crate) incomplete: Vec<String>,
-    /// How many confirmed repairs of the bucket have ended. After its own end, this one counts.
+    /// When the last confirmed repair of the bucket ended, in seconds since 1970. After its own end, this one counts.
     #[serde(default)]
-    pub(crate) ended: u64,
+    pub(crate) ended_at: Option<i64>,
     /// The id of the request that works on the repair.
     pub(crate) holder: String,
     /// The end of the time in which only the holder may work on it.
@@ -153,8 +153,8 @@ impl BatchRow {
         Key { pk: PARTITION.to_owned(), sk: bucket.to_owned() }
     }
 
-    /// The repair that a sweep leaves.
-    pub(crate) fn new(bucket: &str, sweep: &SweepRow, right_key: &str, holder: &str) -> Self {
+    /// The repair that a sweep leaves. `ended_at` is that of the row before.
+    pub(crate) fn new(bucket: &str, sweep: &SweepRow, right_key: &str, ended_at: Option<i64>, holder: &str) -> Self {
         Self {
             code: Code::of(&["repair", bucket, &sweep.sweep]),
             bucket: bucket.to_owned(),
@@ -167,7 +167,7 @@ impl BatchRow {
             confirmed: None,
             due: None,
             incomplete: Vec::new(),
-            ended: sweep.ended_repairs,
+            ended_at,
             holder: holder.to_owned(),
             until: Lease::FREE,
             expires: 0,
@@ -177,6 +177,12 @@ impl BatchRow {
     /// Whether the repair has not ended.
     pub(crate) fn is_open(&self) -> bool {
         self.step != Step::Ended
+    }
+
+    /// Whether a confirmed repair of the bucket has ended since a sweep began, or so many seconds before.
+    pub(crate) fn has_ended_since(&self, sweep: &SweepRow, margin: i64) -> bool {
+        let began = parse_seconds(&sweep.started).map_or(i64::MIN, OffsetDateTime::unix_timestamp);
+        self.ended_at.is_some_and(|ended_at| began <= ended_at + margin)
     }
 
     /// Whether no person has confirmed the repair, so that a later sweep may replace it.
@@ -293,7 +299,14 @@ pub(crate) fn dollars(usd: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use time::macros::datetime;
+
     use super::*;
+    use crate::key::KeyArn;
+    use crate::request::SweepRequest;
+    use crate::sweep_row::{Before, Start};
+
+    const KEY: &str = "arn:aws:kms:ap-northeast-1:222222222222:key/right";
 
     fn manifest(bucket_key: bool, tasks: u64, end: Option<(u64, u64)>) -> Manifest {
         let end = end.map(|(succeeded, failed)| JobEnd { fault: None, succeeded, failed });
@@ -314,7 +327,7 @@ mod tests {
             confirmed: None,
             due: None,
             incomplete: Vec::new(),
-            ended: 0,
+            ended_at: None,
             holder: "h".into(),
             until: Lease::FREE,
             expires: 0,
@@ -346,9 +359,27 @@ mod tests {
             Step::Reading(Reading { offset: 7, ..Reading::default() }),
         ];
         for step in steps {
-            let row = row(step, vec![manifest(true, 3, None)]);
+            let row = BatchRow { ended_at: Some(7), ..row(step, vec![manifest(true, 3, None)]) };
             let text = serde_json::to_string(&row).unwrap();
             assert_eq!(serde_json::from_str::<BatchRow>(&text).unwrap(), row, "{text}");
+            // An earlier version counted the repairs that had ended.
+            let earlier = text.replace("\"ended_at\":7", "\"ended\":3");
+            assert_ne!(earlier, text);
+            assert_eq!(serde_json::from_str::<BatchRow>(&earlier).unwrap(), BatchRow { ended_at: None, ..row });
         }
+    }
+
+    #[test]
+    fn a_sweep_that_began_up_to_the_margin_after_the_end_of_a_repair_may_not_know_of_it() {
+        let began = datetime!(2026-11-21 12:00 UTC);
+        let before = Before { right_key: &KeyArn::parse(KEY).unwrap(), since: None };
+        let Start::Row(sweep) = SweepRow::start(None, &SweepRequest::scheduled("b"), before, "r", began) else {
+            panic!("the sweep begins")
+        };
+        for (late, expected) in [(-60, false), (-6, false), (-5, true), (0, true), (60, true)] {
+            let row = BatchRow { ended_at: Some(began.unix_timestamp() + late), ..row(Step::Ended, Vec::new()) };
+            assert_eq!(row.has_ended_since(&sweep, 5), expected, "{late}");
+        }
+        assert!(!row(Step::Ended, Vec::new()).has_ended_since(&sweep, 5));
     }
 }

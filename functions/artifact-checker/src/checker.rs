@@ -24,6 +24,7 @@ mod running_checks;
 mod schedule;
 mod sweep;
 mod sweep_check;
+mod sweep_end;
 mod sweep_state;
 mod tracker;
 mod turns;

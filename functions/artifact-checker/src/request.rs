@@ -1,5 +1,7 @@
 //! Reads a payload, which is either an event from EventBridge or a person's request.
 
+use std::iter::once;
+
 use sekisho_domain::account::AccountId;
 use sekisho_lambda::event::{Envelope, SCHEDULE_SOURCE};
 use serde::{Deserialize, Serialize};
@@ -91,6 +93,11 @@ impl SweepMode {
         Self { versions: false, dry_run: true },
         Self { versions: true, dry_run: true },
     ];
+
+    /// The modes of all sweeps.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        once(Self::ORDINARY).chain(Self::OTHERS)
+    }
 
     /// The end of the key of the mode's row.
     pub(crate) fn suffix(self) -> &'static str {

@@ -12,6 +12,9 @@ use time::OffsetDateTime;
 const ORDERS: &str = "order";
 /// How long the row of a retry is kept. CodePipeline shows an execution for 12 months.
 const RETENTION: Duration = Duration::from_hours(24 * 400);
+/// The clocks of CodePipeline and of this function differ by less.
+const CLOCKS: Duration = Duration::from_secs(1);
+
 /// How the run of an action ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RunStatus {
@@ -27,6 +30,8 @@ pub(crate) struct ActionRun {
     pub(crate) stage: String,
     pub(crate) action: String,
     pub(crate) status: RunStatus,
+    /// When the run began, if CodePipeline says so.
+    pub(crate) began: Option<OffsetDateTime>,
     /// The code of the error, if the action failed.
     pub(crate) error: Option<String>,
     /// Whether the action failed because it lacks a permission of KMS, or because its build could not read its input.
@@ -44,12 +49,18 @@ impl ActionRun {
         self.inputs.iter().any(|input| input == key)
     }
 
+    /// Whether the action read the artifact with this key, and may have done so before its repair. An action that began
+    /// after the repair reads the repaired object.
+    fn may_have_read_before(&self, key: &str, repaired: OffsetDateTime) -> bool {
+        self.has_read(key) && self.began.is_none_or(|began| began <= repaired + CLOCKS)
+    }
+
     fn is_of_stage(&self, other: &Self) -> bool {
         (&self.pipeline, &self.execution, &self.stage) == (&other.pipeline, &other.execution, &other.stage)
     }
 }
 
-/// What became of the actions that read an artifact.
+/// What became of the actions that read an artifact before its repair.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reading<'r> {
     /// No action that read the artifact has failed or is running.
@@ -60,9 +71,9 @@ pub(crate) enum Reading<'r> {
     Failed(Vec<&'r ActionRun>),
 }
 
-/// What became of the actions that read the artifact with this key. `runs` begins with the latest.
-pub(crate) fn reading<'r>(runs: &'r [ActionRun], key: &str) -> Reading<'r> {
-    let mut readers = runs.iter().filter(|run| run.has_read(key));
+/// What became of the actions that read the artifact with this key before its repair. `runs` begins with the latest.
+pub(crate) fn reading<'r>(runs: &'r [ActionRun], key: &str, repaired: OffsetDateTime) -> Reading<'r> {
+    let mut readers = runs.iter().filter(|run| run.may_have_read_before(key, repaired));
     if readers.clone().any(|run| run.status == RunStatus::Running) {
         return Reading::Running;
     }
@@ -190,8 +201,11 @@ impl StageRetryRow {
 
 #[cfg(test)]
 mod tests {
+    use time::macros::datetime;
+
     use super::*;
 
+    const NOW: OffsetDateTime = datetime!(2026-11-21 23:45 UTC);
     const ACCOUNT: &str = "222222222222";
 
     fn run(stage: &str, action: &str, status: RunStatus, inputs: &[&str]) -> ActionRun {
@@ -201,6 +215,7 @@ mod tests {
             stage: stage.into(),
             action: action.into(),
             status,
+            began: None,
             error: Some("JobFailed".into()),
             was_denied: false,
             build: None,
@@ -218,9 +233,21 @@ mod tests {
             run("Test", "Unit", Failed, &["d"]),
             run("Test", "Load", Running, &["e"]),
         ];
-        assert_eq!(reading(&runs, "b"), Reading::Failed(vec![&runs[0], &runs[1]]));
-        assert_eq!(reading(&runs, "e"), Reading::Running);
-        assert_eq!(reading(&runs, "x"), Reading::Unaffected);
+        assert_eq!(reading(&runs, "b", NOW), Reading::Failed(vec![&runs[0], &runs[1]]));
+        assert_eq!(reading(&runs, "e", NOW), Reading::Running);
+        assert_eq!(reading(&runs, "x", NOW), Reading::Unaffected);
+    }
+
+    #[test]
+    fn an_action_that_began_after_the_repair_is_not_affected() {
+        for status in [RunStatus::Failed, RunStatus::Running] {
+            for (seconds, expected) in [(-60, false), (1, false), (2, true)] {
+                let began = Some(NOW + time::Duration::seconds(seconds));
+                let runs = [ActionRun { began, ..run("Deploy", "Stack", status, &["a"]) }];
+                let is_unaffected = reading(&runs, "a", NOW) == Reading::Unaffected;
+                assert_eq!(is_unaffected, expected, "{status:?} {seconds}");
+            }
+        }
     }
 
     #[test]

@@ -66,6 +66,9 @@ pub struct SweepReport {
     /// Whether no repair has these objects, because another repair was open during the sweep.
     #[serde(skip_serializing_if = "is_false")]
     pub is_left_to_nobody: bool,
+    /// The number of open findings about the bucket, its pipelines and older versions.
+    #[serde(skip)]
+    pub(crate) other_open: usize,
     /// Set only for a dry run: the requests of the same sweep with repairs, and their cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
@@ -144,6 +147,7 @@ impl SweepReport {
             not_listed: totals.not_listed,
             left: totals.left,
             is_left_to_nobody: false,
+            other_open: 0,
             estimate: request.dry_run.then(|| Estimate::of(totals.checks, totals.repairs)),
             repairs: (!request.dry_run).then(|| RepairCost::of(totals.repairs, at_most, rule)),
         }
@@ -156,6 +160,8 @@ impl SweepReport {
             Outcome::Reported
         } else if self.is_unsure() {
             Outcome::Unknown
+        } else if self.other_open > 0 {
+            Outcome::Reported
         } else {
             Outcome::Compliant
         };
@@ -188,13 +194,15 @@ impl SweepReport {
         };
         let states: Vec<String> = self.findings.iter().map(|(state, count)| format!("{count} {state}")).collect();
         let findings = if states.is_empty() { String::new() } else { format!("; findings: {}", states.join(", ")) };
-        Decision::new(
-            outcome,
-            format!("{state}: {}{unchanged}{findings}{left}{cost}", summary(self.objects, &self.outcomes)),
-        )
-        .about("bucket", &self.bucket)
-        .about("sweep", &self.sweep)
-        .about_some("list", self.list.as_deref())
+        let others = match self.other_open {
+            0 => String::new(),
+            count => format!("; other open findings: {count}"),
+        };
+        let counts = summary(self.objects, &self.outcomes);
+        Decision::new(outcome, format!("{state}: {counts}{unchanged}{findings}{others}{left}{cost}"))
+            .about("bucket", &self.bucket)
+            .about("sweep", &self.sweep)
+            .about_some("list", self.list.as_deref())
     }
 
     /// Whether some objects are not decided.

@@ -69,9 +69,6 @@ pub(crate) struct SweepRow {
     /// In an incremental sweep, a time in seconds since 1970. Objects that were written before it are not checked.
     #[serde(default)]
     pub(crate) since: Option<i64>,
-    /// How many repairs of the bucket by S3 Batch Operations had ended when the sweep began.
-    #[serde(default)]
-    pub(crate) ended_repairs: u64,
     /// The ranges of the sweep. If there are open ones, they contain everything after `position`.
     #[serde(default)]
     pub(crate) ranges: SweepRanges,
@@ -114,8 +111,6 @@ pub(crate) struct Before<'a> {
     pub(crate) right_key: &'a KeyArn,
     /// See the field of the row.
     pub(crate) since: Option<i64>,
-    /// See the field of the row.
-    pub(crate) ended_repairs: u64,
 }
 
 /// What an invocation does about the sweep of a bucket.
@@ -145,6 +140,19 @@ impl SweepRow {
         SweepMode { versions: self.versions, dry_run: self.dry_run }
     }
 
+    /// The keys of the rows of the open ranges.
+    pub(crate) fn open_range_keys(&self, bucket: &str) -> impl Iterator<Item = Key> {
+        self.ranges.numbers().map(move |number| Self::range_key(bucket, self.mode(), number))
+    }
+
+    /// Adds what an open range has found so far, which the row gets when the range is checked to its end. The sum is
+    /// shown, and never saved.
+    pub(crate) fn add_open_range(&mut self, range: Self) {
+        if range.sweep == self.sweep {
+            self.totals.add(range.totals);
+        }
+    }
+
     /// Decides what a request does with the row of its mode. A request that names a sweep continues only that sweep. Any
     /// other request continues an unfinished sweep of the same mode, or begins a new sweep.
     pub(crate) fn start(
@@ -154,7 +162,7 @@ impl SweepRow {
         request_id: &str,
         now: OffsetDateTime,
     ) -> Start {
-        let Before { right_key, since, ended_repairs } = before;
+        let Before { right_key, since } = before;
         let last = row.as_ref().filter(|row| row.complete && row.mode() == request.mode() && !row.listing_refused);
         let expected = last.map(|row| row.totals.objects + row.totals.unchanged);
         let unfinished = row.filter(|row| !row.complete);
@@ -186,7 +194,7 @@ impl SweepRow {
             None => {
                 let right_key = Some(right_key.to_string());
                 let new = Self::new(request, request_id, now);
-                Start::Row(Box::new(Self { replaces, right_key, expected, since, ended_repairs, ..new }))
+                Start::Row(Box::new(Self { replaces, right_key, expected, since, ..new }))
             }
         }
     }
@@ -214,7 +222,6 @@ impl SweepRow {
             totals: SweepTotals::default(),
             expected: None,
             since: None,
-            ended_repairs: 0,
             ranges: SweepRanges::default(),
             range: None,
             end: None,

@@ -1,4 +1,4 @@
-//! The widget `artifacts`: the compliant share of each bucket, the progress of its sweep, and the open findings, as HTML.
+//! The widget `artifacts`: the compliant share of each bucket, the progress of its sweeps, and the open findings, as HTML.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use sekisho_domain::timestamp::{epoch_millis, parse_seconds, span};
 
 use crate::finding::{FindingRow, FindingState};
 use crate::outcome::Outcome;
+use crate::request::SweepMode;
 use crate::sweep_row::SweepRow;
 
 /// The most findings of which the widget shows more than their number.
@@ -19,7 +20,7 @@ const MOST_SHOWN: usize = 30;
 pub(crate) const DOCUMENTATION: &str = "\
 # Sekisho: artifacts
 
-Shows, for each artifact bucket, the share of compliant objects and the progress of its sweep; and the open findings by
+Shows, for each artifact bucket, the share of compliant objects and the progress of its sweeps; and the open findings by
 verdict, with their age.
 
 | parameter | meaning |
@@ -37,8 +38,9 @@ The widget shows the stack's own bucket, those under `[artifacts.buckets]`, and 
 #[derive(Debug)]
 pub(crate) struct Bucket {
     pub(crate) name: String,
-    /// The last sweep; `None` if there was none, or if its row cannot be read.
-    pub(crate) sweep: Option<SweepRow>,
+    /// The last sweep in the ordinary mode, and the sweeps of other modes that are under way, with what their open ranges
+    /// have found.
+    pub(crate) sweeps: Vec<SweepRow>,
     /// The number of objects at the end of the last finished sweep; `None` before that.
     pub(crate) objects: Option<u64>,
 }
@@ -86,12 +88,14 @@ pub(crate) fn artifacts(viewer: &Viewer, records: &Records) -> String {
 }
 
 fn bucket(viewer: &Viewer, bucket: &Bucket) -> Markup {
+    let last = bucket.sweeps.iter().find(|sweep| sweep.mode() == SweepMode::ORDINARY);
     html! {
         h3 { (outside(&bucket.name)) }
-        @match &bucket.sweep {
+        @match last {
             None => p { (tag(Tone::Idle, "never swept")) }
-            Some(sweep) => { (share(sweep)) (progress(viewer, bucket, sweep)) }
+            Some(sweep) => { (share(sweep)) }
         }
+        @for sweep in &bucket.sweeps { (progress(viewer, bucket, sweep)) }
     }
 }
 
@@ -114,20 +118,28 @@ fn share(sweep: &SweepRow) -> Markup {
 fn progress(viewer: &Viewer, bucket: &Bucket, sweep: &SweepRow) -> Markup {
     let started = parse_seconds(&sweep.started).map(epoch_millis).unwrap_or_default();
     let done = sweep.totals.objects + sweep.totals.unchanged;
+    // The number of the latest versions says nothing about all versions.
+    let expected = bucket.objects.filter(|_| !sweep.versions).or(sweep.expected);
+    let name = match (sweep.dry_run, sweep.versions) {
+        (false, false) => "sweep runs",
+        (false, true) => "sweep of all versions runs",
+        (true, false) => "dry run",
+        (true, true) => "dry run of all versions",
+    };
     if sweep.complete {
         return html! { p.muted { "Swept " (viewer.age(started)) " ago" } };
     }
     html! {
         p {
-            (tag(Tone::Busy, "sweep runs")) " since " (viewer.millis(started)) ": " (done)
-            @if let Some(objects) = bucket.objects { " of about " (objects.max(done)) }
-            " objects"
-            @match left(viewer, started, done, bucket.objects) {
+            (tag(Tone::Busy, name)) " since " (viewer.millis(started)) ": " (done)
+            @if let Some(objects) = expected { " of about " (objects.max(done)) }
+            @if sweep.versions { " versions" } @else { " objects" }
+            @match left(viewer, started, done, expected) {
                 Some(left) => { ", about " (span(left)) " left" }
                 None => { ", the end is not known yet" }
             }
         }
-        @if let Some(objects) = bucket.objects.filter(|objects| *objects > 0) {
+        @if let Some(objects) = expected.filter(|objects| *objects > 0) {
             (bar(Tone::Busy, done.min(objects) * 100 / objects))
         }
     }

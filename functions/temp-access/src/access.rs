@@ -247,8 +247,8 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
             }
             Ok(report)
         }
-        Request::Approve(code) => Box::pin(approve::approve(code, run)).await,
-        Request::Decline(code) => Box::pin(decline::decline(code, run)).await,
+        Request::Approve(code) => Ok(Box::pin(approve::approve(code, run)).await),
+        Request::Decline(code) => Ok(Box::pin(decline::decline(code, run)).await),
         Request::Pending => Box::pin(pending::pending(run)).await,
         Request::List => Box::pin(list::list(run)).await,
         Request::Help => help::help(run),

@@ -107,7 +107,8 @@ pub enum Error {
     },
     /// The function of another account ended without an answer of ours.
     #[error(
-        "temp-access of account {account} ended with {}: the request may have been carried out; send          {{\"action\":\"list\"}} there to see it", slack::quoted(.error_type)
+        "temp-access of account {account} ended with {}: the request may have been carried out; send \
+         {{\"action\":\"list\"}} there to see it", slack::quoted(.error_type)
     )]
     Died {
         /// The account that the request names.

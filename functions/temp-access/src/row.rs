@@ -111,6 +111,10 @@ pub struct GrantRow {
     /// What a person of Identity Center was called in the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// Digests of the statements that the grant of a person has in `sekisho-window`, or is about to have. They tell the
+    /// person's grants apart after a change of the configuration. Empty in a row of an earlier version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statements: Vec<String>,
     /// Whether a follow-up still has to enter the grant of a person into `sekisho-window`, shortly before it begins.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaits_entry: bool,
@@ -245,6 +249,7 @@ impl GrantRow {
             previous: before.and_then(|row| row.previous),
             consent: before.map(|row| row.consent.clone()).unwrap_or_default(),
             email: before.and_then(|row| row.email.clone()),
+            statements: before.map(|row| row.statements.clone()).unwrap_or_default(),
             awaits_entry: false,
             expires: window.end.saturating_add(RETENTION).unix_timestamp(),
         }

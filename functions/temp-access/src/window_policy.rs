@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use sekisho_domain::code::digest;
 use sekisho_domain::timestamp;
 use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
@@ -44,14 +45,22 @@ pub(crate) struct Version {
     pub(crate) shares: Vec<Share>,
 }
 
+impl Share {
+    /// Names the statement, in the row of its grant.
+    fn digest(&self) -> String {
+        digest(&[&self.body])
+    }
+}
+
 /// A grant that the ledger records, and that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) user: String,
     pub(crate) profile: String,
     pub(crate) window: Window,
-    /// The statements of the profile as it is configured now, like those of a [`Share`].
-    pub(crate) bodies: Vec<String>,
+    /// The digests of the statements that the grant has in the policy, or is about to have; empty if this is not known,
+    /// because an earlier version wrote the row.
+    pub(crate) statements: Vec<String>,
 }
 
 /// A change of the policy.
@@ -96,9 +105,9 @@ pub(crate) fn shares(user: &str, document: &str) -> Vec<Share> {
     shares.collect()
 }
 
-/// The statements of a profile's policy, without the times.
-pub(crate) fn bodies(document: &str) -> Vec<String> {
-    shares("", document).into_iter().map(|share| share.body).collect()
+/// The digests of the statements of a profile's policy, without the times.
+pub(crate) fn statements(document: &str) -> Vec<String> {
+    shares("", document).iter().map(Share::digest).collect()
 }
 
 /// The inline policy that allows the same as the shares of one person.
@@ -235,31 +244,43 @@ pub(crate) fn effective(versions: &BTreeMap<u64, Version>, id: u64) -> Vec<Share
     shares
 }
 
-/// Whose grant a share is. Two profiles of one person may have the same window; then the configuration tells them apart.
-fn holder<'h>(share: &Share, holders: &'h [Holder]) -> Option<&'h Holder> {
-    let fits = |holder: &&Holder| {
-        holder.user == share.user && holder.window.start <= share.window.start && share.window.end <= holder.window.end
+/// Whose grant a share is, whatever is configured by now. While a grant is extended, or if that failed, its window is
+/// larger than that of its share. A grant with exactly the window of the share comes first, so there are several only if
+/// nothing tells them apart: profiles with the same statement, or rows of an earlier version.
+fn owners<'h>(share: &Share, holders: &'h [Holder]) -> Vec<&'h Holder> {
+    let digest = share.digest();
+    let may_own = |holder: &&Holder| {
+        let Holder { window, statements, .. } = *holder;
+        holder.user == share.user
+            && window.start <= share.window.start
+            && share.window.end <= window.end
+            && (statements.is_empty() || statements.contains(&digest))
     };
-    let mut fitting = holders.iter().filter(fits);
-    fitting.clone().find(|holder| holder.bodies.contains(&share.body)).or_else(|| fitting.next())
+    let owners: Vec<&Holder> = holders.iter().filter(may_own).collect();
+    let exact: Vec<&Holder> = owners.iter().copied().filter(|holder| holder.window == share.window).collect();
+    if exact.is_empty() { owners } else { exact }
 }
 
-/// The profile of a share: that of its grant or, if the ledger has none, that of the configuration.
-pub(crate) fn profile<'h>(share: &Share, holders: &'h [Holder], configured: &'h [Holder]) -> Option<&'h str> {
-    let by_statement = || configured.iter().find(|profile| profile.bodies.contains(&share.body));
-    holder(share, holders).or_else(by_statement).map(|holder| holder.profile.as_str())
+/// The profiles of a share: those of its grants or, if the ledger has none, that of the configuration.
+pub(crate) fn profiles<'h>(share: &Share, holders: &'h [Holder], configured: &'h [Holder]) -> Vec<&'h str> {
+    let mut owners = owners(share, holders);
+    if owners.is_empty() {
+        owners.extend(configured.iter().find(|profile| profile.statements.contains(&share.digest())));
+    }
+    owners.into_iter().map(|holder| holder.profile.as_str()).collect()
 }
 
 /// The shares after a change. What has ended is left out. With the ledger's grants, so is everything that is no part of
-/// one; without them, a removal takes everything that the person has.
+/// one; without them, a removal takes everything that the person has. What may be of the profile of the change does not
+/// stay either, so that nothing outlasts the end of its grant.
 pub(crate) fn apply(shares: &[Share], change: &Change, holders: Option<&[Holder]>, now: OffsetDateTime) -> Vec<Share> {
     let mut after: Vec<Share> = shares.iter().filter(|share| share.window.is_live(now)).cloned().collect();
     if let Some(holders) = holders {
-        after.retain(|share| holder(share, holders).is_some());
+        after.retain(|share| !owners(share, holders).is_empty());
     }
     let is_of = |share: &Share, user: &str, profile: &str| {
         share.user == user
-            && holders.is_none_or(|all| holder(share, all).is_none_or(|holder| holder.profile == profile))
+            && holders.is_none_or(|all| owners(share, all).iter().any(|holder| holder.profile == profile))
     };
     match change {
         Change::Repair => {}

@@ -16,7 +16,7 @@ use crate::mistake::Mistake;
 use crate::window::ZoneName;
 
 pub use self::accounts::{AccountName, TempAccessPlace};
-pub use self::people::{Approval, DoorName, Person, Subject, Warning};
+pub use self::people::{Approval, DoorName, LONGEST_ADDRESS, Person, Subject, Warning, is_of_address};
 
 /// A whole number of minutes, at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -432,14 +432,15 @@ for account, _, _ in WAYS:
         *(but(f"{key} {value}", "identity", context={key: value}) for key in FINDING for value in ("other", None)),
         context=FINDING,
     )
-may(
-    "assumes the role of the consumer",
-    role(P, "artifact-checker"),
-    "sts:AssumeRole",
-    f"arn:aws:iam::{P}:role/consumer",
-    but("another role", "identity", to=f"arn:aws:iam::{P}:role/admin"),
-    anywhere=["else there"],
-)
+for home, name, other in [(P, "consumer", "reader"), (T, "reader", "consumer")]:
+    may(
+        f"assumes the role of a consumer, {name}",
+        role(P, "artifact-checker"),
+        "sts:AssumeRole",
+        f"arn:aws:iam::{home}:role/{name}",
+        but("another role there", "identity", to=f"arn:aws:iam::{home}:role/{other}"),
+        anywhere=["else there"],
+    )
 never(
     "assumes no role if no consumer is named",
     role(T, "artifact-checker"),

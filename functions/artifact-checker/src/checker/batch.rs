@@ -26,13 +26,14 @@ use crate::checker::notices;
 use crate::error::Error;
 use crate::finding::{self, FindingRow, row_key};
 use crate::outcome::Outcome;
+use crate::repair::RepairRule;
 use crate::request::{RepairRequest, SweepRequest};
 use crate::run::Run;
 use crate::sweep_row::SweepRow;
 
 /// The function that takes the messages out of the queue.
 const SWEEPER: &str = "sekisho-artifact-sweeper";
-/// How much earlier than it is due a message may come. The clocks of two invocations differ.
+/// By how many seconds the clocks of two invocations may differ. A message may come that much before it is due.
 const EARLY: i64 = 5;
 /// How often a confirmation is repeated if another invocation changes the row at the same time.
 const MOST_ATTEMPTS: u32 = 5;
@@ -54,12 +55,6 @@ pub(crate) struct AfterSweep {
     pub(crate) is_adopted: bool,
 }
 
-/// How many repairs of a bucket have ended after a person confirmed them.
-pub(crate) async fn ended<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<u64, LedgerError> {
-    let row = run.ledger.read::<BatchRow>(&BatchRow::key(bucket)).await?;
-    Ok(row.map_or(0, |row| row.state.ended))
-}
-
 /// Begins the repair of what a sweep has left, unless another repair has ended since the sweep began. While a repair is
 /// open, a complete sweep replaces it if nobody has confirmed it, but only a sweep of all versions replaces a repair of
 /// all versions. Other sweeps leave it, and return its finding. The end of a sweep may be repeated.
@@ -77,8 +72,10 @@ pub(crate) async fn after_sweep<L: Store>(
     let is_done = known.as_ref().is_some_and(|row| row.state.sweep == sweep.sweep && !row.state.is_open());
     // The jobs of a repair that has ended meanwhile may have put objects under the right key after the sweep looked at
     // them. A further job would repair these objects again.
-    let is_outdated = known.as_ref().map_or(0, |row| row.state.ended) != sweep.ended_repairs;
-    let new = || BatchRow::new(&request.bucket, sweep, run.settings.key.as_str(), run.request_id());
+    let is_outdated = known.as_ref().is_some_and(|row| row.state.has_ended_since(sweep, EARLY));
+    let ended_at = known.as_ref().and_then(|row| row.state.ended_at);
+    let new = || BatchRow::new(&request.bucket, sweep, run.settings.key.as_str(), ended_at, run.request_id());
+    let only_reports = matches!(run.settings.repair_rule(&request.bucket), RepairRule::Report(_));
     let row = match known.map(|row| row.state).filter(BatchRow::is_open) {
         // An invocation may repeat the end of a sweep whose repair has ended in the meantime.
         None if left == 0 || is_done => return Ok(AfterSweep { finding: None, is_adopted: is_done }),
@@ -86,7 +83,7 @@ pub(crate) async fn after_sweep<L: Store>(
         None => new(),
         Some(row) if row.sweep == sweep.sweep && matches!(row.step, Step::Collecting(_)) => row,
         Some(row) if !is_outdated && is_replaced(&row, sweep) => new(),
-        Some(row) if row.is_unconfirmed() && is_over(&row, sweep) => BatchRow { step: Step::Ended, ..row },
+        Some(row) if !only_reports && is_over(&row, sweep) => BatchRow { step: Step::Ended, ..row },
         Some(row) => {
             let finding = (!matches!(row.step, Step::Collecting(_))).then(|| row.finding());
             return Ok(AfterSweep { finding, is_adopted: row.sweep == sweep.sweep });
@@ -109,10 +106,15 @@ fn is_replaced(row: &BatchRow, sweep: &SweepRow) -> bool {
     is_later && row.is_unconfirmed() && (sweep.versions || !row.versions)
 }
 
-/// Whether a sweep has found that nothing is left of a repair that nobody has confirmed.
+/// Whether a sweep that repairs objects has decided about each of them, and found that nothing is left of a repair that
+/// nobody has confirmed.
 fn is_over(row: &BatchRow, sweep: &SweepRow) -> bool {
-    let is_whole = sweep.since.is_none() && !sweep.listing_refused && sweep.ranges.unchecked == 0;
-    is_whole && sweep.totals.left == 0 && sweep.versions == row.versions
+    let SweepRow { totals, ranges, .. } = sweep;
+    let undecided = [Outcome::KeyUnusable, Outcome::Unverifiable, Outcome::Unknown, Outcome::Ignored];
+    let is_whole = sweep.since.is_none() && !sweep.listing_refused && ranges.unchecked == 0;
+    let is_decided = !undecided.iter().any(|outcome| totals.outcomes.contains_key(outcome));
+    let is_nothing_left = is_whole && is_decided && totals.left == 0 && totals.untracked == 0;
+    row.is_unconfirmed() && is_nothing_left && sweep.versions == row.versions
 }
 
 /// Handles a person's confirmation, or a message of the queue.

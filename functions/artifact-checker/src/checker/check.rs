@@ -13,7 +13,7 @@ use crate::checker::claim::{Take, take};
 use crate::checker::inspect::{Inspector, Look, Proof};
 use crate::checker::rate_limit::RateLimits;
 use crate::checker::reader::Reader;
-use crate::checker::repair::{Repaired, Repairer};
+use crate::checker::repair::{Progress, Repaired, Repairer};
 use crate::checker::turns::Turns;
 use crate::error::CheckError;
 use crate::key::KeyArn;
@@ -35,10 +35,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// S3 sends about this many requests to KMS for the repair of an object and for the read that proves the repair.
 const KMS_REQUESTS_OF_A_REPAIR: u32 = 4;
 
-/// What a check is asked to do.
-#[derive(Debug, Clone)]
+/// What a check is asked to do. An attempt that fails is repeated with the same request.
 pub(crate) struct CheckRequest {
-    pub(crate) object: ObjectId,
+    /// The object, and what earlier attempts have written.
+    pub(crate) progress: Progress,
     /// `false` if the object is known to be an older version.
     pub(crate) is_latest: bool,
     /// Whether to read a byte of an object under the right key. A sweep reads few objects, because a read needs KMS and a
@@ -83,6 +83,20 @@ struct Conclusion {
     left_to_job: Option<bool>,
 }
 
+impl Conclusion {
+    fn of(progress: &Progress, encryption: Option<String>, verdict: Verdict, was_read: bool) -> Self {
+        Self {
+            object: progress.object.clone(),
+            verdict,
+            encryption,
+            planned_requests: progress.spent(),
+            was_read,
+            failed_read: None,
+            left_to_job: None,
+        }
+    }
+}
+
 impl<'a, L: Store> ObjectChecker<'a, L> {
     pub(crate) fn new(
         run: &'a Run<'_, L>,
@@ -123,50 +137,37 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
 
     /// Checks an object that was just written. Almost every such object is compliant, and a single read of the object
     /// proves this.
-    pub(crate) async fn check_written(&self, request: &CheckRequest) -> Result<CheckedObject, CheckError> {
-        let Some(encryption) = self.repairer.inspector.read_if_right(&request.object).await? else {
-            return self.check(request).await;
-        };
-        Ok(self.checked(Conclusion {
-            object: request.object.clone(),
-            verdict: verdict::compliant_and_read(),
-            encryption: Some(encryption.text()),
-            planned_requests: None,
-            was_read: true,
-            failed_read: None,
-            left_to_job: None,
-        }))
+    pub(crate) async fn check_written(&self, request: &mut CheckRequest) -> Result<CheckedObject, CheckError> {
+        let progress = &request.progress;
+        if progress.before().is_none()
+            && let Some(encryption) = self.repairer.inspector.read_if_right(&progress.object).await?
+        {
+            let encryption = Some(encryption.text());
+            return Ok(self.checked(Conclusion::of(progress, encryption, verdict::compliant_and_read(), true)));
+        }
+        self.check(request).await
     }
 
     /// Checks an object, and repairs it if the plan says so.
-    pub(crate) async fn check(&self, request: &CheckRequest) -> Result<CheckedObject, CheckError> {
-        let inspector = &self.repairer.inspector;
-        let object = &request.object;
-        let mut encryption = None;
+    pub(crate) async fn check(&self, request: &mut CheckRequest) -> Result<CheckedObject, CheckError> {
+        let CheckRequest { progress, is_latest, reading } = request;
+        let mut encryption = progress.before().cloned();
         let mut looks = 0;
         while looks < MOST_LOOKS {
             self.limits.s3.pass(1).await;
-            let look = inspector.look(object).await?;
+            let look = self.repairer.inspector.look(&progress.object).await?;
             encryption = encryption.or_else(|| look.encryption());
-            let conclusion = |verdict, was_read| Conclusion {
-                object: object.clone(),
-                verdict,
-                encryption: encryption.clone(),
-                planned_requests: None,
-                was_read,
-                failed_read: None,
-                left_to_job: None,
-            };
+            let conclusion = |verdict, was_read| Conclusion::of(progress, encryption.clone(), verdict, was_read);
             let facts = match look {
                 Look::NotShown(verdict) | Look::Settled(_, verdict) => {
                     return Ok(self.checked(conclusion(verdict, false)));
                 }
-                Look::Right(facts) => match (&request.reading, facts.is_archived) {
-                    (Reading::Skip(verdict), false) => {
+                Look::Right(facts) => match reading {
+                    Reading::Skip(verdict) if !facts.is_archived && progress.before().is_none() => {
                         return Ok(self.checked(conclusion(verdict.clone(), false)));
                     }
-                    _ => match Box::pin(self.prove(object, &facts)).await? {
-                        Proof::Read => return Ok(self.checked(conclusion(verdict::compliant_and_read(), true))),
+                    _ => match Box::pin(self.prove(&progress.object, &facts)).await? {
+                        Proof::Read => return Ok(self.checked(conclusion(progress.verdict(), true))),
                         Proof::Failed(verdict) => {
                             let failed_read = Some(verdict.clone()).filter(is_about_key_or_reader);
                             return Ok(self.checked(Conclusion { failed_read, ..conclusion(verdict, false) }));
@@ -179,7 +180,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                 },
                 Look::Wrong(facts) => facts,
             };
-            let plan = self.repairer.plan(&facts, request.is_latest, false);
+            let plan = self.repairer.plan(&facts, *is_latest, false);
             let planned_requests = planned_requests(&plan, &facts);
             let step = match plan {
                 RepairPlan::Step(step) if !self.mode.dry_run => step,
@@ -188,17 +189,26 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                     return Ok(self.checked(Conclusion { planned_requests, ..conclusion(verdict, false) }));
                 }
             };
-            let Some(permit) = self.mode.budget.take(step) else {
-                let (verdict, left_to_job) = self.above_limit(object, &facts, step).await?;
+            // A repair that has written before has its place.
+            let is_counted = progress.before().is_some();
+            let permit = if is_counted { None } else { self.mode.budget.take(step) };
+            if permit.is_none() && !is_counted {
+                let (verdict, left_to_job) = self.above_limit(&progress.object, &facts, step).await?;
                 return Ok(self.checked(Conclusion { left_to_job, ..conclusion(verdict, false) }));
-            };
-            let repair = self.repair(object, step.requests(facts.size));
-            if let Some(Repaired { object, verdict, was_read }) = Box::pin(self.turns.take(&object.key, repair)).await?
+            }
+            progress.requests = planned_requests;
+            let key = progress.object.key.clone();
+            let repair = self.repair(progress, step.requests(facts.size));
+            let repaired = Box::pin(self.turns.take(&key, repair)).await;
+            // The write counts, whatever follows: the object may be archived, or not readable.
+            if progress.before().is_some()
+                && let Some(permit) = permit
             {
-                if verdict.outcome == Outcome::Repaired {
-                    permit.used();
-                }
-                return Ok(self.checked(Conclusion { object, planned_requests, ..conclusion(verdict, was_read) }));
+                permit.used();
+            }
+            if let Some(Repaired { verdict, was_read }) = repaired? {
+                let conclusion = Conclusion::of(progress, encryption, verdict, was_read);
+                return Ok(self.checked(Conclusion { planned_requests, ..conclusion }));
             }
         }
         Err(CheckError::ObjectKeepsChanging)
@@ -229,13 +239,13 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
 
     /// Repairs an object under a claim with about these requests. If another invocation has the claim, this function
     /// returns `None` after a pause, so that the caller tries again.
-    async fn repair(&self, object: &ObjectId, requests: RequestCount) -> Result<Option<Repaired>, CheckError> {
+    async fn repair(&self, progress: &mut Progress, requests: RequestCount) -> Result<Option<Repaired>, CheckError> {
         let Repairer { ledger, clock, .. } = self.repairer;
         self.limits.s3.pass(u32::try_from(requests.reads).unwrap_or(u32::MAX)).await;
         self.limits.kms.pass(KMS_REQUESTS_OF_A_REPAIR).await;
-        match take(ledger, object, &self.mode.holder, clock()).await? {
+        match take(ledger, &progress.object, &self.mode.holder, clock()).await? {
             Take::Taken(mut claim) => {
-                let repaired = self.repairer.repair(object, &mut claim).await;
+                let repaired = self.repairer.repair(progress, &mut claim).await;
                 let released = claim.release(ledger, clock()).await;
                 let repaired = repaired?;
                 released?;

@@ -6,6 +6,7 @@ use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
+use tokio::time::sleep;
 use tracing::warn;
 
 use crate::aws::codepipeline::ArtifactWriters;
@@ -15,6 +16,7 @@ use crate::checker::budget::Budget;
 use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker};
 use crate::checker::foreign_key::explained;
 use crate::checker::reader::Reader;
+use crate::checker::repair::Progress;
 use crate::checker::retry::{LONGEST_WAIT, StageRetrier};
 use crate::error::Error;
 use crate::key::KeyArn;
@@ -27,6 +29,10 @@ use crate::request::WrittenObject;
 use crate::right_key::RightKey;
 use crate::run::Run;
 
+/// The most attempts at the check of an object that the check has repaired, besides the retries of the SDK.
+const ATTEMPTS: u32 = 4;
+/// The pause between two of these attempts.
+const PAUSE: Duration = Duration::from_secs(2);
 /// Time that is reserved to record the decision.
 const RESERVE: Duration = Duration::from_secs(20);
 
@@ -57,6 +63,7 @@ async fn check_in_own_bucket<L: Store>(
     let s3 = run.s3();
     let right_key = &run.settings.key;
     let decision = check_object(run, &s3, written, right_key, run.settings.repair_rule(&run.settings.bucket)).await?;
+    let checked = run.now();
     if matches!(decision.outcome, Outcome::Compliant | Outcome::Gone) {
         return Ok(vec![decision]);
     }
@@ -73,11 +80,11 @@ async fn check_in_own_bucket<L: Store>(
     let writers = ArtifactWriters::new(&run.clients.codepipeline, stores, bucket);
     let decision = explained(decision, &writers, right_key).await;
     let retrier = StageRetrier::new(run, stores, bucket, right_key);
-    decisions.extend(retrier.after_event(decision, wait_until(run)).await);
+    decisions.extend(retrier.after_event(decision, checked, wait_until(run)).await);
     Ok(decisions)
 }
 
-/// The time until which a check waits for the end of an action that reads a repaired object.
+/// The time until which a check waits for the end of an action that may have read an object before its repair.
 fn wait_until<L: Store>(run: &Run<'_, L>) -> OffsetDateTime {
     (run.now() + LONGEST_WAIT).min(run.invocation.deadline - RESERVE)
 }
@@ -113,10 +120,11 @@ async fn check_in_other_bucket<L: Store>(
     match assessment.right_key {
         RightKey::Known(right_key) => {
             let decision = check_object(run, &s3, written, &right_key, rule).await?;
+            let checked = run.now();
             let writers = ArtifactWriters::new(&run.clients.codepipeline, stores, bucket);
             let decision = explained(decision, &writers, &right_key).await;
             let retrier = StageRetrier::new(run, stores, bucket, &right_key);
-            decisions.extend(retrier.after_event(decision, wait_until(run)).await);
+            decisions.extend(retrier.after_event(decision, checked, wait_until(run)).await);
         }
         RightKey::Unclear(why) => {
             let reason = format!("the right key of the object's bucket is unclear: {why}");
@@ -143,7 +151,18 @@ async fn check_object<L: Store>(
         budget: Budget::default(),
     };
     let checker = ObjectChecker::new(run, s3, &reader, right_key, rule, mode);
-    let request = CheckRequest { object: written.id.clone(), is_latest: true, reading: Reading::Read };
-    let decision = Box::pin(checker.check_written(&request)).await?.decision;
+    let mut request = CheckRequest { progress: Progress::of(&written.id), is_latest: true, reading: Reading::Read };
+    let mut attempts = 1;
+    let decision = loop {
+        match Box::pin(checker.check_written(&mut request)).await {
+            // Lambda would repeat the event, and that check would find an object that is in order.
+            Err(error) if request.progress.before().is_some() && attempts < ATTEMPTS => {
+                warn!(error = chain(&error), "the check of a repaired object is repeated");
+                attempts += 1;
+                sleep(PAUSE).await;
+            }
+            result => break result?.decision,
+        }
+    };
     Ok(decision.about("event", &written.event).about_some("writer", written.writer.as_deref()))
 }

@@ -99,7 +99,10 @@ impl Passes {
     }
 
     pub(crate) async fn read<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<Self, Error> {
-        let key = key(bucket);
+        Self::read_row(run, key(bucket)).await
+    }
+
+    async fn read_row<L: Store>(run: &Run<'_, L>, key: Key) -> Result<Self, Error> {
         let row = run.ledger.read::<PassRow>(&key).await?;
         let revision = row.as_ref().map(|row| row.revision);
         Ok(Self { key, revision, row: row.map(|row| row.state).unwrap_or_default() })
@@ -125,15 +128,27 @@ impl Passes {
 
     /// Lets the next scheduled sweep of a bucket be complete.
     pub(crate) async fn require_complete<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<(), Error> {
+        let passes = Self::read(run, bucket).await?;
+        passes.change(run, |passes| PassRow { basis: None, ..passes.row.clone() }).await
+    }
+
+    /// Writes the row. If another invocation has written it, the change is made to the other row.
+    async fn change<L: Store>(mut self, run: &Run<'_, L>, change: impl Fn(&Self) -> PassRow) -> Result<(), Error> {
         let mut attempts = 1;
         loop {
-            let Self { key, revision, row } = Self::read(run, bucket).await?;
-            let row = PassRow { basis: None, ..row };
-            match run.ledger.write(&key, &row, revision, run.request_id()).await {
-                Err(Error::Changed(_)) if attempts < MOST_ATTEMPTS => attempts += 1,
+            let row = change(&self);
+            match run.ledger.write(&self.key, &row, self.revision, run.request_id()).await {
+                Err(Error::Changed(key)) if attempts < MOST_ATTEMPTS => self = Self::read_row(run, key).await?,
                 written => return written.map(drop),
             }
+            attempts += 1;
         }
+    }
+
+    /// Records that people got a summary of the open findings although no pass has ended.
+    pub(crate) async fn summary_sent<L: Store>(self, run: &Run<'_, L>) -> Result<(), Error> {
+        let summary_due = (run.now() + WEEK).unix_timestamp();
+        self.change(run, |passes| PassRow { summary_due, ..passes.row.clone() }).await
     }
 
     /// Records that a pass has ended. `was_sent` says whether people got the notice; if they did not, a summary is due.
@@ -145,14 +160,27 @@ impl Passes {
         was_sent: bool,
         leaves: Leaves,
     ) -> Result<(), Error> {
+        let now = run.now();
+        self.change(run, |passes| passes.after(pass, right_key, was_sent, leaves, now)).await
+    }
+
+    /// The row after a pass.
+    fn after(
+        &self,
+        pass: &SweepRow,
+        right_key: &KeyArn,
+        was_sent: bool,
+        leaves: Leaves,
+        now: OffsetDateTime,
+    ) -> PassRow {
         let mut row = self.row.clone();
         if pass.complete && pass.mode() == SweepMode::ORDINARY && !pass.listing_refused {
             row.objects = Some(pass.totals.objects + pass.totals.unchanged);
         }
         if !was_sent {
             row.summary_due = 0;
-        } else if self.is_first() || self.is_summary_due(run.now()) {
-            row.summary_due = (run.now() + WEEK).unix_timestamp();
+        } else if self.is_first() || self.is_summary_due(now) {
+            row.summary_due = (now + WEEK).unix_timestamp();
         }
         if leaves == Leaves::Nothing
             && let Some(began) = parse_seconds(&pass.started)
@@ -170,9 +198,6 @@ impl Passes {
             // did not record.
             row.basis = None;
         }
-        match run.ledger.write(&self.key, &row, self.revision, run.request_id()).await {
-            Ok(_) | Err(Error::Changed(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+        row
     }
 }

@@ -68,17 +68,31 @@ async fn send_to<L: Store>(
     delay: Duration,
     is_chosen: impl Fn(Option<&SweepRow>) -> bool,
 ) -> Result<(), SweepError> {
-    let key = |range| SweepRow::range_key(&request.bucket, request.mode(), range);
-    let numbers: Vec<u32> = sweep.ranges.numbers().collect();
-    let keys: Vec<_> = numbers.iter().map(|number| key(*number)).collect();
+    let keys: Vec<_> = sweep.open_range_keys(&request.bucket).collect();
     let rows = run.ledger.read_many::<SweepRow>(&keys).await?;
-    for (number, row) in numbers.into_iter().zip(rows) {
+    for (number, row) in sweep.ranges.numbers().zip(rows) {
         let range = row?.map(|row| row.state).filter(|range| range.sweep == sweep.sweep);
         if is_chosen(range.as_ref()) {
             send(run, &request.continuing(&sweep.sweep, Some(number)), delay).await?;
         }
     }
     Ok(())
+}
+
+/// Adds to sweeps, each with its bucket, what their open ranges have found. Returns how many rows cannot be read.
+pub(crate) async fn add_open_ranges<L: Store>(ledger: &L, sweeps: &mut [(&str, SweepRow)]) -> Result<usize, Error> {
+    let keys: Vec<_> = sweeps.iter().flat_map(|(bucket, sweep)| sweep.open_range_keys(bucket)).collect();
+    let mut rows = ledger.read_many::<SweepRow>(&keys).await?.into_iter();
+    let mut unreadable = 0;
+    for (_, sweep) in sweeps {
+        for range in rows.by_ref().take(sweep.ranges.len()) {
+            unreadable += usize::from(range.is_err());
+            if let Ok(Some(range)) = range {
+                sweep.add_open_range(range.state);
+            }
+        }
+    }
+    Ok(unreadable)
 }
 
 /// The rates of an invocation that works on a sweep.
@@ -124,9 +138,8 @@ async fn is_swept<'b, L: Store>(
     request: &SweepRequest,
     buckets: impl Iterator<Item = &'b str>,
 ) -> Result<bool, Error> {
-    let modes = || once(SweepMode::ORDINARY).chain(SweepMode::OTHERS);
     let own = SweepRow::key(&request.bucket, request.mode());
-    let keys = buckets.flat_map(|bucket| modes().map(move |mode| SweepRow::key(bucket, mode)));
+    let keys = buckets.flat_map(|bucket| SweepMode::all().map(move |mode| SweepRow::key(bucket, mode)));
     let keys: Vec<_> = keys.filter(|key| *key != own).collect();
     let rows = run.ledger.read_many::<SweepRow>(&keys).await?;
     let mut rows = rows.into_iter().filter_map(Result::ok).flatten().map(|row| row.state);

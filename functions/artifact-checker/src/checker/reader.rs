@@ -36,7 +36,8 @@ impl Reader {
             Err(error) => return Err(error),
         };
         Ok(Self::Unavailable(format!(
-            "this function cannot assume the consumer's role {role} to read the object: {why}"
+            "this function cannot assume the consumer's role {role} to read the object: {why}. The stack's parameter \
+             ArtifactConsumerRoleArn has to name the role, and the role has to trust this function's role"
         )))
     }
 }

@@ -12,8 +12,8 @@ use crate::checker::inspect::{Inspector, Latest, Look, Proof};
 use crate::checker::upload::Upload;
 use crate::claim::RepairWrite;
 use crate::error::CheckError;
-use crate::object::{ObjectFacts, ObjectId};
-use crate::repair::{self, RepairConditions, RepairPlan, RepairRule, Step};
+use crate::object::{Encryption, ObjectFacts, ObjectId};
+use crate::repair::{self, RepairConditions, RepairPlan, RepairRule, RequestCount, Step};
 use crate::verdict::{self, Verdict};
 
 /// The most times that a repair reads the object's metadata. Three updates and three copies need six reads, and six
@@ -31,10 +31,52 @@ pub(crate) struct Repairer<'a, L> {
     pub(crate) clock: fn() -> OffsetDateTime,
 }
 
+/// The repair of one object, as far as it has come. It outlives an attempt that fails after a write, so that the next
+/// attempt does not take the repaired object for one that was always compliant.
+pub(crate) struct Progress {
+    /// The version whose metadata is read next.
+    pub(crate) object: ObjectId,
+    /// The object's encryption before the first write, in words. `None` if nothing was written.
+    before: Option<String>,
+    /// The encryption of the version that was copied.
+    copied: Option<Encryption>,
+    /// The requests of the repair.
+    pub(crate) requests: Option<RequestCount>,
+}
+
+impl Progress {
+    pub(crate) fn of(object: &ObjectId) -> Self {
+        Self { object: object.clone(), before: None, copied: None, requests: None }
+    }
+
+    /// The object's encryption before the first write, in words.
+    pub(crate) fn before(&self) -> Option<&String> {
+        self.before.as_ref()
+    }
+
+    /// The requests of the repair, if S3 has written the object or may have written it.
+    pub(crate) fn spent(&self) -> Option<RequestCount> {
+        self.requests.filter(|_| self.before.is_some())
+    }
+
+    /// The verdict on the object after a byte of it was read under the right key.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match &self.before {
+            Some(before) => verdict::repaired(before, self.copied.as_ref()),
+            None => verdict::compliant_and_read(),
+        }
+    }
+
+    fn written(&mut self, before: &Encryption, is_copy: bool) {
+        self.before.get_or_insert_with(|| before.text());
+        if is_copy {
+            self.copied.get_or_insert_with(|| before.clone());
+        }
+    }
+}
+
 /// The result of a repair.
 pub(crate) struct Repaired {
-    /// The version whose metadata was read last.
-    pub(crate) object: ObjectId,
     pub(crate) verdict: Verdict,
     /// Whether a byte of the object was read.
     pub(crate) was_read: bool,
@@ -65,51 +107,48 @@ impl<L: Store> Repairer<'_, L> {
 
     /// Repairs an object. Every round begins with a HEAD request, because another invocation may have repaired the
     /// object before this invocation got the claim.
-    pub(crate) async fn repair(&self, object: &ObjectId, claim: &mut Claim) -> Result<Repaired, CheckError> {
-        let mut object = object.clone();
+    pub(crate) async fn repair(&self, progress: &mut Progress, claim: &mut Claim) -> Result<Repaired, CheckError> {
         let mut update_refused = false;
-        // The encryption of the version that was copied.
-        let mut copied = None;
-        // The object's encryption before the first write, in words.
-        let mut encryption_before: Option<String> = None;
         for _ in 0..ROUNDS {
-            let facts = match self.inspector.look(&object).await? {
-                Look::NotShown(verdict) | Look::Settled(_, verdict) => return Ok(unread(object, verdict)),
-                Look::Right(facts) => match self.inspector.prove(&object, &facts).await? {
-                    Proof::Read => {
-                        let compliant = verdict::compliant_and_read;
-                        let repaired = |before: String| verdict::repaired(&before, copied.as_ref());
-                        let verdict = encryption_before.map_or_else(compliant, repaired);
-                        return Ok(Repaired { object, verdict, was_read: true });
-                    }
-                    Proof::Failed(verdict) => return Ok(unread(object, verdict)),
+            let object = &progress.object;
+            let facts = match self.inspector.look(object).await? {
+                Look::NotShown(verdict) | Look::Settled(_, verdict) => return Ok(unread(verdict)),
+                Look::Right(facts) => match self.inspector.prove(object, &facts).await? {
+                    Proof::Read => return Ok(Repaired { verdict: progress.verdict(), was_read: true }),
+                    Proof::Failed(verdict) => return Ok(unread(verdict)),
                     Proof::ObjectChanged => continue,
                 },
                 Look::Wrong(facts) => facts,
             };
             let encryption = facts.encryption.text();
-            let write = match self.next(&object, &facts, update_refused).await? {
-                Next::Stop(verdict) => return Ok(unread(object, verdict)),
+            let write = match self.next(object, &facts, update_refused).await? {
+                Next::Stop(verdict) => return Ok(unread(verdict)),
                 Next::FollowLatest => {
-                    object.version = None;
+                    progress.object.version = None;
                     continue;
                 }
                 Next::Write(write) => write,
             };
             let is_update = matches!(write, Write::Update);
-            match self.write(&object, &facts, write, claim).await? {
-                None => return Ok(unread(object, verdict::not_converging(&encryption))),
-                Some(WriteResult::Written(version)) => {
-                    encryption_before.get_or_insert(encryption);
-                    copied = copied.or_else(|| Some(facts.encryption).filter(|_| !is_update));
-                    object.version = version;
-                }
+            let result = self.write(object, &facts, write, claim).await;
+            let may_have_written = match &result {
+                Ok(result) => matches!(result, Some(WriteResult::Written(_))),
+                // S3 may have done what it did not answer.
+                Err(CheckError::Service(error)) => !error.is_throttled(),
+                Err(_) => false,
+            };
+            if may_have_written {
+                progress.written(&facts.encryption, !is_update);
+            }
+            match result? {
+                None => return Ok(unread(verdict::not_converging(&encryption))),
+                Some(WriteResult::Written(version)) => progress.object.version = version,
                 Some(WriteResult::ObjectChanged) if is_update => {}
                 // The version is no longer the latest, so the next round reads the metadata of the latest.
-                Some(WriteResult::ObjectChanged) => object.version = None,
+                Some(WriteResult::ObjectChanged) => progress.object.version = None,
                 Some(WriteResult::Refused(_)) if is_update => update_refused = true,
                 Some(WriteResult::Refused(error)) => {
-                    return Ok(unread(object, verdict::not_repaired(&error, &encryption)));
+                    return Ok(unread(verdict::not_repaired(&error, &encryption)));
                 }
             }
         }
@@ -192,6 +231,6 @@ impl<L: Store> Repairer<'_, L> {
     }
 }
 
-fn unread(object: ObjectId, verdict: Verdict) -> Repaired {
-    Repaired { object, verdict, was_read: false }
+fn unread(verdict: Verdict) -> Repaired {
+    Repaired { verdict, was_read: false }
 }

@@ -19,7 +19,7 @@ const CSV: &str = "text/csv; charset=utf-8";
 /// parts cannot be written, the sweep continues: the log has the findings, and the next sweep is complete again.
 pub(crate) async fn write<L: Store>(run: &Run<'_, L>, bucket: &str, row: &mut SweepRow) {
     let findings = mem::take(&mut row.totals.unwritten);
-    let left = mem::take(&mut row.totals.unwritten_left);
+    let mut left = mem::take(&mut row.totals.unwritten_left);
     if findings.is_empty() {
         return;
     }
@@ -42,8 +42,12 @@ pub(crate) async fn write<L: Store>(run: &Run<'_, L>, bucket: &str, row: &mut Sw
         put(&folder, "csv", CSV, csv(&findings)),
         put(&folder, "jsonl", "application/x-ndjson", json_lines(&findings)),
     ];
-    for (bucket_key, lines) in left.lines {
-        writes.push(put(&parts(&folder, bucket_key), "csv", CSV, lines));
+    // A dead attempt may have written this part of the manifests with objects that a later part of this attempt has.
+    if left.count > 0 || row.was_interrupted() {
+        for bucket_key in [false, true] {
+            let lines = left.lines.remove(&bucket_key).unwrap_or_default();
+            writes.push(put(&parts(&folder, bucket_key), "csv", CSV, lines));
+        }
     }
     match try_join_all(writes).await {
         Ok(_) => {

@@ -23,7 +23,7 @@ use crate::run::Run;
 use crate::stage_retry::{self, ActionRun, NewestOrder, OldKey, Reading, StageRetryRow};
 use crate::verdict::in_words;
 
-/// How long the check for an event waits for the end of an action that reads the artifact. An action that cannot read
+/// How long the check for an event waits for an action that began before the repair. An action that cannot read
 /// its input fails within this time, unless a build waits for a machine.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(2);
 /// The pause between two looks at the actions, and before a throttled call is repeated.
@@ -65,21 +65,23 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         Self { run, stores, bucket, right_key, runs: OnceCell::new() }
     }
 
-    /// Returns the decision about an object that the check for an event has repaired, and the decision about the
-    /// retried stage. Waits until `wait_until` for the end of an action that reads the object.
+    /// Returns the decision about an object that the check for an event has repaired before `checked`, and the decision
+    /// about the retried stage. Waits until `wait_until` for the end of an action that began before the repair.
     pub(crate) async fn after_event(
         &self,
         repaired: Decision<Outcome>,
+        checked: OffsetDateTime,
         wait_until: OffsetDateTime,
     ) -> Vec<Decision<Outcome>> {
-        let (repaired, retried) = self.after_repair(repaired, wait_until).await;
+        let (repaired, retried) = self.after_repair(repaired, checked, wait_until).await;
         [repaired].into_iter().chain(retried).collect()
     }
 
     /// Returns the decision about an object that a sweep has repaired. People get a notice about a retried stage at
     /// once, because the sweep may take long.
     pub(crate) async fn after_sweep(&self, repaired: Decision<Outcome>) -> Decision<Outcome> {
-        let (repaired, retried) = self.after_repair(repaired, self.run.now()).await;
+        let now = self.run.now();
+        let (repaired, retried) = self.after_repair(repaired, now, now).await;
         if let Some(retried) = retried {
             telemetry::decision(&retried);
             let changes = Changes { found: vec![retried], ..Changes::default() };
@@ -98,6 +100,7 @@ impl<'a, L: Store> StageRetrier<'a, L> {
     async fn after_repair(
         &self,
         repaired: Decision<Outcome>,
+        checked: OffsetDateTime,
         wait_until: OffsetDateTime,
     ) -> (Decision<Outcome>, Option<Decision<Outcome>>) {
         let about = |name| repaired.concerns.get(name).map_or("", String::as_str);
@@ -107,7 +110,7 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         }
         // The object is compliant now, so no later check of it would retry the stage.
         let retry = loop {
-            match Box::pin(self.retry(key, old_key, wait_until)).await {
+            match Box::pin(self.retry(key, old_key, checked, wait_until)).await {
                 Err(CheckError::Service(error)) if !error.is_refused() && self.run.now() < wait_until => {
                     sleep(PAUSE).await;
                 }
@@ -125,7 +128,14 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         }
     }
 
-    async fn retry(&self, key: &str, old_key: &str, wait_until: OffsetDateTime) -> Result<Retry, CheckError> {
+    /// `checked` is a time right after the object was repaired.
+    async fn retry(
+        &self,
+        key: &str,
+        old_key: &str,
+        checked: OffsetDateTime,
+        wait_until: OffsetDateTime,
+    ) -> Result<Retry, CheckError> {
         let mut fresh;
         let read = || async { self.read_runs().await.map_err(|error| chain(&error)) };
         let mut runs = match self.runs.get_or_init(read).await {
@@ -137,7 +147,7 @@ impl<'a, L: Store> StageRetrier<'a, L> {
             }
         };
         let (failed, execution) = loop {
-            match stage_retry::reading(runs, key) {
+            match stage_retry::reading(runs, key, checked) {
                 Reading::Unaffected => return Ok(Retry::NotNeeded),
                 Reading::Running => {}
                 Reading::Failed(failed) => match self.execution(&failed).await? {
@@ -166,7 +176,7 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         // The runs of a sweep may be old, and the stage may have been retried by somebody else.
         let Some(pipeline) = failed.first().map(|run| &run.pipeline) else { return Ok(Retry::NotNeeded) };
         let current = self.read_runs_of(pipeline).await?;
-        let Reading::Failed(failed) = stage_retry::reading(&current, key) else {
+        let Reading::Failed(failed) = stage_retry::reading(&current, key, checked) else {
             return Ok(Retry::NotRetried("the stage has been retried meanwhile".to_owned()));
         };
         let failed = self.with_builds(&failed).await?;

@@ -1,15 +1,10 @@
 //! The use case that sweeps one bucket.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::slice::from_ref;
 
-use futures_util::{join, try_join};
+use futures_util::join;
 use sekisho_domain::decision::Decision;
-use sekisho_lambda::failure::chain;
-use sekisho_lambda::{metrics, telemetry};
 use sekisho_ledger::Store;
-use tracing::{error, info};
 
 use crate::answer::Answer;
 use crate::artifact_stores::ArtifactStores;
@@ -19,14 +14,15 @@ use crate::checker::batch;
 use crate::checker::bucket::{artifact_stores, assess_key, closed_finding, stores_for_rest};
 use crate::checker::budget::Budget;
 use crate::checker::check::{CheckMode, ObjectChecker};
-use crate::checker::notices;
 use crate::checker::passes::{Leaves, Passes};
-use crate::checker::range_state::{resume, share};
+use crate::checker::range_state::{add_open_ranges, resume, share};
 use crate::checker::reader::Reader;
+use crate::checker::report;
 use crate::checker::retry::StageRetrier;
 use crate::checker::sweep_check::SweepChecker;
+use crate::checker::sweep_end::{finish, finish_pass, finish_without_report, send_delayed};
 use crate::checker::sweep_state::{Take, TakenSweep, take};
-use crate::checker::tracker::Tracker;
+use crate::checker::tracker::{Others, Tracker};
 use crate::checker::walk::Walk;
 use crate::error::{Error, SweepError};
 use crate::finding::with_id;
@@ -37,10 +33,10 @@ use crate::posture;
 use crate::rate::Rates;
 use crate::request::{SweepMode, SweepRequest};
 use crate::right_key::RightKey;
-use crate::run::{FUNCTION, Run};
+use crate::run::Run;
 use crate::sweep_report::SweepReport;
 use crate::sweep_row::{Before, SweepRow};
-use crate::sweep_totals::{NAMED_FINDINGS, SweepTotals};
+use crate::sweep_totals::SweepTotals;
 use crate::verdict::in_words;
 
 /// Sweeps a bucket at the request of a person, or continues a sweep.
@@ -173,7 +169,7 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
         Prepared::Impossible(decisions) => return finish_without_report(run, request, decisions).await,
     };
     let bucket = request.bucket.as_str();
-    let (passes, ended_repairs) = try_join!(Passes::read(run, bucket), batch::ended(run, bucket))?;
+    let passes = Passes::read(run, bucket).await?;
     let right_key = &preparation.right_key;
     let is_daily = request.scheduled && request.mode() == SweepMode::ORDINARY;
     let since = if is_daily { passes.since(right_key, run.now()) } else { None };
@@ -181,11 +177,14 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
         let ignored = Decision::new(Outcome::Ignored, why).about("bucket", bucket);
         finish_without_report(run, request, findings.into_iter().chain([ignored]).collect())
     };
-    let before = Before { right_key, since, ended_repairs };
+    let before = Before { right_key, since };
     let mut taken = match take(run.ledger, request, before, run.request_id(), run.now()).await? {
         Take::Taken(taken) => taken,
         Take::InRanges(row) => {
             resume(run, request, &row).await?;
+            let mut running = [(bucket, *row)];
+            add_open_ranges(run.ledger, &mut running).await?;
+            let [(_, row)] = running;
             return not_started(preparation.findings, row.is_running()).await;
         }
         Take::Refused(why) => return not_started(preparation.findings, why).await,
@@ -198,34 +197,23 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
             }
             walked => walked?,
         };
+    let (news, is_adopted) =
+        other_findings(run, request, preparation.findings, tracker.as_ref(), &mut taken.row).await?;
     let rule = stores.repair_rule(run.settings, bucket);
     let mut report = SweepReport::new(request, &taken.row, run.settings, &rule);
-    let mut findings = preparation.findings;
-    findings.extend(unchecked_finding(bucket, &taken.row));
-    let mut is_adopted = false;
-    if report.complete {
-        findings.extend(untracked_finding(bucket, &taken.row));
-        let after = batch::after_sweep(run, request, &taken.row).await?;
-        findings.extend(after.finding);
-        is_adopted = after.is_adopted;
-        report.is_left_to_nobody = report.left > 0 && !is_adopted;
-    }
+    report.is_left_to_nobody = report.complete && report.left > 0 && !is_adopted;
     let mut changes = changes_of(&taken.row.totals, report.list.clone());
-    let Some(tracker) = tracker else {
-        let decisions = findings.into_iter().map(with_id).chain(delayed).chain(changes.found).collect();
-        return finish(run, request, report, decisions, &mut taken).await;
-    };
-    let news = tracker.news(findings).await;
     changes.found = news.into_iter().chain(delayed).chain(changes.found).collect();
-    if !report.complete {
-        tracker.flush().await;
-        return finish(run, request, report, changes.found, &mut taken).await;
-    }
+    let Some(tracker) = tracker else { return finish(run, request, report, changes.found, &mut taken).await };
     // A hidden pipeline may still have the finding, and an earlier invocation may have found that S3 lists nothing.
-    if stores.is_complete() && !taken.row.listing_refused {
+    if report.complete && stores.is_complete() && !taken.row.listing_refused {
         changes.resolved.extend(tracker.resolve_others().await);
     }
+    report.other_open = tracker.other_open();
     tracker.flush().await;
+    if !report.complete {
+        return finish(run, request, report, changes.found, &mut taken).await;
+    }
     let answer = finish_pass(run, request, report, changes, &tracker, &passes).await?;
     passes.end(run, &taken.row, right_key, answer.1, Leaves::of(&taken.row, right_key, is_adopted)).await?;
     taken.release(run.ledger, run.now()).await?;
@@ -273,6 +261,33 @@ async fn walk<'a, L: Store>(
     Ok((tracker, delayed))
 }
 
+/// Compares the findings about the bucket and its pipelines with the ledger, and adds them to the list of all findings
+/// at the end of the sweep. Returns those of which people do not know, and whether a repair has what the sweep has left.
+async fn other_findings<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    mut findings: Vec<Decision<Outcome>>,
+    tracker: Option<&Tracker<'_, L>>,
+    row: &mut SweepRow,
+) -> Result<(Vec<Decision<Outcome>>, bool), Error> {
+    let bucket = &request.bucket;
+    let mut is_adopted = false;
+    findings.extend(unchecked_finding(bucket, row));
+    if row.complete {
+        findings.extend(untracked_finding(bucket, row));
+        let after = batch::after_sweep(run, request, row).await?;
+        findings.extend(after.finding);
+        is_adopted = after.is_adopted;
+    }
+    let Some(tracker) = tracker else { return Ok((findings.into_iter().map(with_id).collect(), is_adopted)) };
+    let Others { all, news } = tracker.others(findings).await;
+    if row.complete {
+        row.totals.unwritten = all;
+        report::write(run, bucket, row).await;
+    }
+    Ok((news, is_adopted))
+}
+
 /// The finding about the parts of the bucket that could not be checked.
 fn unchecked_finding(bucket: &str, row: &SweepRow) -> Option<Decision<Outcome>> {
     let ranges = &row.ranges;
@@ -304,134 +319,4 @@ fn changes_of(totals: &SweepTotals, list: Option<String>) -> Changes {
         more_resolved: totals.more_resolved,
         list,
     }
-}
-
-/// Ends a sweep that checked no object.
-async fn finish_without_report<L: Store>(
-    run: &Run<'_, L>,
-    request: &SweepRequest,
-    decisions: Vec<Decision<Outcome>>,
-) -> Result<Answer, Error> {
-    if request.dry_run {
-        run.record(&decisions).await?;
-        return Ok(Answer::of(decisions));
-    }
-    let mut news = notices::compared(run, decisions).await;
-    if news.decisions.is_empty() {
-        news.decisions.extend(news.known.first().map(known_already));
-    }
-    record(run, &news.decisions, BTreeMap::new()).await?;
-    if let Err(error) = notices::send(run, &title(run, request), &news).await {
-        error!(error = chain(&error), "the notice about the findings could not be sent");
-    }
-    Ok(Answer::of(news.decisions))
-}
-
-/// The decision in place of a finding of which people know.
-fn known_already(finding: &Decision<Outcome>) -> Decision<Outcome> {
-    let reason = format!("a notice about this finding was sent: {}", finding.reason);
-    Decision::new(Outcome::Ignored, reason)
-        .about_some("bucket", finding.concerns.get("bucket").cloned())
-        .about_some("finding", finding.concerns.get("finding").cloned())
-}
-
-/// Sends a notice about objects whose checks take longer than an invocation. An error is only logged, because the sweep
-/// continues.
-pub(crate) async fn send_delayed<L: Store>(run: &Run<'_, L>, request: &SweepRequest, delayed: &[Decision<Outcome>]) {
-    if !request.dry_run {
-        send(run, &title(run, request), &Changes { found: delayed.to_vec(), ..Changes::default() }).await;
-    }
-}
-
-/// Ends this invocation's part of a sweep that is not done, or a dry run. If the sweep is not done, the messages of its
-/// ranges continue it.
-async fn finish<L: Store>(
-    run: &Run<'_, L>,
-    request: &SweepRequest,
-    report: SweepReport,
-    mut decisions: Vec<Decision<Outcome>>,
-    taken: &mut TakenSweep,
-) -> Result<Answer, Error> {
-    let summary = summarized(&report, &mut decisions);
-    if report.complete {
-        run.record(&decisions).await?;
-        taken.release(run.ledger, run.now()).await?;
-    } else {
-        run.record(from_ref(&summary)).await?;
-        resume(run, request, &taken.row).await?;
-    }
-    Ok(Answer { decisions, sweeps: vec![report] })
-}
-
-/// Ends a sweep that is done and was no dry run. Returns the answer, and whether SNS accepted the notices: an error from
-/// SNS is only logged, because the ledger and the log have the findings, and the next sweep then sends a summary.
-async fn finish_pass<L: Store>(
-    run: &Run<'_, L>,
-    request: &SweepRequest,
-    report: SweepReport,
-    mut changes: Changes,
-    tracker: &Tracker<'_, L>,
-    passes: &Passes,
-) -> Result<(Answer, bool), Error> {
-    let has_news = changes.found.iter().any(|decision| decision.outcome.is_finding());
-    summarized(&report, &mut changes.found);
-    record(run, &changes.found, report.counts()).await?;
-    let mut was_sent = true;
-    if has_news || !changes.resolved.is_empty() {
-        was_sent = send(run, &title(run, request), &changes).await;
-    }
-    if passes.is_summary_due(run.now()) {
-        was_sent &= send(run, &run.notice_title(&format!("open findings in {}", request.bucket)), &open(tracker)).await;
-    }
-    Ok((Answer { decisions: changes.found, sweeps: vec![report] }, was_sent))
-}
-
-/// The open findings, as many as a notice names.
-fn open<L: Store>(tracker: &Tracker<'_, L>) -> Changes {
-    let mut found = tracker.open();
-    let more = u64::try_from(found.len().saturating_sub(NAMED_FINDINGS)).unwrap_or(u64::MAX);
-    found.truncate(NAMED_FINDINGS);
-    Changes { found, more, ..Changes::default() }
-}
-
-/// Logs the report, and puts its summary before the decisions.
-fn summarized(report: &SweepReport, decisions: &mut Vec<Decision<Outcome>>) -> Decision<Outcome> {
-    info!(sweep.json = telemetry::json(report), "sweep");
-    let summary = report.summary(decisions.iter().any(|decision| decision.outcome.is_finding()));
-    decisions.insert(0, summary.clone());
-    summary
-}
-
-/// Records, counts and logs the decisions of a sweep.
-async fn record<L: Store>(
-    run: &Run<'_, L>,
-    decisions: &[Decision<Outcome>],
-    mut counts: BTreeMap<String, u64>,
-) -> Result<(), Error> {
-    run.record(decisions).await?;
-    // The walk has already logged and counted the decisions about objects, so they are left out here.
-    let is_about_bucket = |decision: &&Decision<Outcome>| {
-        !decision.concerns.contains_key("object") && !decision.concerns.contains_key("sweep")
-    };
-    for decision in decisions.iter().filter(is_about_bucket) {
-        telemetry::decision(decision);
-        *counts.entry(decision.outcome.name().to_owned()).or_default() += 1;
-    }
-    metrics::count(FUNCTION, &counts);
-    Ok(())
-}
-
-/// Sends a notice, and returns whether SNS accepted it.
-async fn send<L>(run: &Run<'_, L>, title: &str, changes: &Changes) -> bool {
-    match notices::publish(run, title, changes).await {
-        Ok(()) => true,
-        Err(error) => {
-            error!(error = chain(&error), "a notice about findings could not be sent");
-            false
-        }
-    }
-}
-
-fn title<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> String {
-    run.notice_title(&format!("sweep of {}", request.bucket))
 }

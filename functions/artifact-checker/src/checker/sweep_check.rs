@@ -13,6 +13,7 @@ use tracing::info;
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::checker::check::{CheckRequest, ObjectChecker, about_object};
 use crate::checker::foreign_key::explained;
+use crate::checker::repair::Progress;
 use crate::checker::retry::StageRetrier;
 use crate::checker::tracker::Tracker;
 use crate::error::CheckError;
@@ -54,12 +55,13 @@ impl<L: Store> SweepChecker<'_, L> {
     /// Checks an object, and returns the result with the number of the check.
     pub(crate) async fn check(&self, number: u64, object: ListedObject, is_sample: bool) -> (u64, CheckedObject) {
         let is_older_version = !object.is_latest;
-        let request = CheckRequest {
-            object: ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version },
+        let id = ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version };
+        let mut request = CheckRequest {
+            progress: Progress::of(&id),
             is_latest: object.is_latest,
             reading: self.proofs.borrow_mut().begin(is_sample),
         };
-        let result = self.check_until_answered(&request).await;
+        let result = self.check_until_answered(&mut request).await;
         if request.reading == Reading::Read {
             self.proofs.borrow_mut().end(result.was_read, result.failed_read.as_ref());
         }
@@ -101,9 +103,10 @@ impl<L: Store> SweepChecker<'_, L> {
 
     /// Repeats a check until S3 answers. During a pause, the check still uses up one place of the concurrency limit,
     /// which reduces the load on S3.
-    async fn check_until_answered(&self, request: &CheckRequest) -> CheckedObject {
-        let not_checked = |outcome, reason: String| {
-            CheckedObject::undecided(about_object(Decision::new(outcome, reason), &request.object))
+    async fn check_until_answered(&self, request: &mut CheckRequest) -> CheckedObject {
+        let not_checked = |request: &CheckRequest, outcome, reason: String| {
+            let decision = about_object(Decision::new(outcome, reason), &request.progress.object);
+            CheckedObject { planned_requests: request.progress.spent(), ..CheckedObject::undecided(decision) }
         };
         let mut pause = FIRST_PAUSE;
         let mut attempts = 1;
@@ -125,10 +128,10 @@ impl<L: Store> SweepChecker<'_, L> {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 // The invocation that repairs the object decides about it, so there is no finding here.
-                CheckError::RepairedElsewhere => return not_checked(Outcome::Ignored, chain(&error)),
+                CheckError::RepairedElsewhere => return not_checked(request, Outcome::Ignored, chain(&error)),
                 _ if attempts == ATTEMPTS => {
                     let reason = format!("it could not be checked in {ATTEMPTS} attempts: {}", chain(&error));
-                    return not_checked(Outcome::Unknown, reason);
+                    return not_checked(request, Outcome::Unknown, reason);
                 }
                 _ => {
                     sleep(pause).await;

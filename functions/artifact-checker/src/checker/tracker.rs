@@ -52,6 +52,13 @@ pub(crate) struct Tracker<'a, L> {
     outbox: RefCell<Vec<FindingEvent>>,
 }
 
+/// Findings about a bucket and its pipelines that were compared with the ledger.
+pub(crate) struct Others {
+    pub(crate) all: Vec<Decision<Outcome>>,
+    /// Those of which people do not know.
+    pub(crate) news: Vec<Decision<Outcome>>,
+}
+
 /// The part of a listing that a page covers.
 pub(crate) struct PageRange<'p> {
     /// The end of the page before.
@@ -72,21 +79,13 @@ impl<'a, L: Store> Tracker<'a, L> {
     ) -> Result<Self, Error> {
         let mut rows = FindingRows::default();
         let mut by_key: BTreeMap<String, Vec<Code>> = BTreeMap::new();
-        for row in run.ledger.each::<FindingRow>(PARTITION, "").await? {
-            let row = match row {
-                Ok(row) => row,
-                Err(error) => {
-                    warn!(error = chain(&error), "a finding is reported again, because its row cannot be read");
-                    continue;
-                }
-            };
-            let Ok(id) = row.sk.parse::<Code>() else { continue };
-            if row.state.bucket.as_deref() == Some(bucket)
-                && let Some(key) = &row.state.key
+        for (id, row, revision) in read(run).await? {
+            if row.bucket.as_deref() == Some(bucket)
+                && let Some(key) = &row.key
             {
                 by_key.entry(key.clone()).or_default().push(id.clone());
             }
-            rows.insert(id, row.state, row.revision);
+            rows.insert(id, row, revision);
         }
         Ok(Self {
             run,
@@ -179,16 +178,17 @@ impl<'a, L: Store> Tracker<'a, L> {
         (with_state(decision, &id, shown), Some(tracked))
     }
 
-    /// The findings about the bucket and its pipelines that nobody knows of.
-    pub(crate) async fn news(&self, decisions: Vec<Decision<Outcome>>) -> Vec<Decision<Outcome>> {
-        let mut news = Vec::new();
+    /// Compares the findings about the bucket and its pipelines.
+    pub(crate) async fn others(&self, decisions: Vec<Decision<Outcome>>) -> Others {
+        let (mut all, mut news) = (Vec::new(), Vec::new());
         for decision in decisions {
             let (decision, tracked) = self.found(decision, false).await;
             if tracked.is_none_or(|tracked| tracked.is_news) {
-                news.push(decision);
+                news.push(decision.clone());
             }
+            all.push(decision);
         }
-        news
+        Others { all, news }
     }
 
     /// Resolves the findings about objects of a finished page that were not found again. `postponed` are the keys of
@@ -226,16 +226,14 @@ impl<'a, L: Store> Tracker<'a, L> {
 
     /// The findings of the bucket that are open and of which people are reminded.
     pub(crate) fn open(&self) -> Vec<Decision<Outcome>> {
-        let rows = self.rows.borrow();
-        let is_open = |row: &FindingRow| {
-            row.state == FindingState::Open
-                && !row.is_quiet
-                && row.bucket.as_deref().is_none_or(|bucket| bucket == self.bucket)
-        };
-        let open = rows.iter().filter(|(_, row)| is_open(row));
-        let mut open: Vec<_> = open.map(|(id, row)| with_state(row.decision(), id, FindingState::Open)).collect();
-        open.sort_by(|one, other| one.concerns.get("object").cmp(&other.concerns.get("object")));
-        open
+        open_among(self.rows.borrow().iter(), self.bucket)
+    }
+
+    /// The number of open findings that the sweep does not count with its objects. They are about the bucket, its
+    /// pipelines or older versions.
+    pub(crate) fn other_open(&self) -> usize {
+        let is_other = |row: &FindingRow| row.key.is_none() || (row.of_older_version && !self.versions);
+        self.rows.borrow().iter().filter(|(_, row)| is_other(row) && is_open(row, self.bucket)).count()
     }
 
     /// Sends the remaining events.
@@ -285,4 +283,33 @@ impl<'a, L: Store> Tracker<'a, L> {
         };
         events::put(self.run, &events).await;
     }
+}
+
+/// The findings of a bucket that are open and of which people are reminded.
+pub(crate) async fn open<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<Vec<Decision<Outcome>>, Error> {
+    let rows = read(run).await?;
+    Ok(open_among(rows.iter().map(|(id, row, _)| (id, row)), bucket))
+}
+
+/// Reads the rows of all findings, with their revisions.
+async fn read<L: Store>(run: &Run<'_, L>) -> Result<Vec<(Code, FindingRow, u64)>, Error> {
+    let mut rows = Vec::new();
+    for row in run.ledger.each::<FindingRow>(PARTITION, "").await? {
+        match row {
+            Ok(row) => rows.extend(row.sk.parse().map(|id| (id, row.state, row.revision))),
+            Err(error) => warn!(error = chain(&error), "a finding is reported again, because its row cannot be read"),
+        }
+    }
+    Ok(rows)
+}
+
+fn open_among<'r>(rows: impl Iterator<Item = (&'r Code, &'r FindingRow)>, bucket: &str) -> Vec<Decision<Outcome>> {
+    let open = rows.filter(|(_, row)| is_open(row, bucket));
+    let mut open: Vec<_> = open.map(|(id, row)| with_state(row.decision(), id, FindingState::Open)).collect();
+    open.sort_by(|one, other| one.concerns.get("object").cmp(&other.concerns.get("object")));
+    open
+}
+
+fn is_open(row: &FindingRow, bucket: &str) -> bool {
+    row.state == FindingState::Open && !row.is_quiet && row.bucket.as_deref().is_none_or(|of_row| of_row == bucket)
 }

@@ -25,7 +25,7 @@ use crate::checker::report;
 use crate::checker::running_checks::RunningChecks;
 use crate::checker::sweep_check::{ATTEMPTS, FIRST_PAUSE, SweepChecker, TIME_FOR_A_PAGE};
 use crate::checker::sweep_state::TakenSweep;
-use crate::checker::tracker::{PageRange, Tracker};
+use crate::checker::tracker::{Others, PageRange, Tracker};
 use crate::error::SweepError;
 use crate::object::{ListPage, ListPosition, ListedObject, ObjectId, REPORTS};
 use crate::open_pages::{FinishedPage, OpenPages};
@@ -280,7 +280,9 @@ impl<L: Store> Walk<'_, L> {
     /// Adds a finding about the bucket, if it is news.
     async fn add_finding(&self, row: &mut SweepRow, finding: Decision<Outcome>) {
         let Some(tracker) = self.tracker else { return row.totals.add_finding(finding) };
-        for finding in tracker.news(vec![finding]).await {
+        let Others { all, news } = tracker.others(vec![finding]).await;
+        row.totals.unwritten.extend(all);
+        for finding in news {
             row.totals.add_finding(finding);
         }
     }

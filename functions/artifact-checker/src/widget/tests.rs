@@ -36,7 +36,7 @@ fn sweep(complete: bool, outcomes: &serde_json::Value, objects: u64) -> SweepRow
 }
 
 fn bucket(name: &str, sweep: Option<SweepRow>, objects: Option<u64>) -> Bucket {
-    Bucket { name: name.to_owned(), sweep, objects }
+    Bucket { name: name.to_owned(), sweeps: sweep.into_iter().collect(), objects }
 }
 
 fn shown(buckets: Vec<Bucket>, findings: Vec<(Code, FindingRow)>, unreadable: usize) -> String {

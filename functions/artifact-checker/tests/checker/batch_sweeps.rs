@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use artifact_checker::{Checker, Outcome};
 use sekisho_domain::artifacts::Repair;
-use sekisho_ledger::Memory;
+use sekisho_ledger::{Memory, Store};
+use serde_json::Value;
 
 use crate::batch::{
     LONG, checker_with_jobs, code, confirm, follow, jobs, right, states, world_with_much_to_repair, writes,
@@ -15,7 +16,7 @@ use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_VERSIONS, filled, object_key};
 use crate::world::jobs::JobRules;
 use crate::world::ledger::Faulty;
 use crate::world::s3::Sse;
-use crate::world::{BUCKET, World, handle, invocation, now};
+use crate::world::{BUCKET, Response, World, handle, invocation, key, now};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -126,11 +127,43 @@ async fn a_sweep_during_which_a_job_ends_leaves_no_repair_and_the_next_scheduled
     let report = ended.sweeps.last().unwrap();
     assert!(report.complete && report.left > first.sweeps[0].left && report.is_left_to_nobody, "{report:?}");
     assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 13, 10));
+    // The next sweep must not look like one that began before the end of the job.
+    tokio::time::sleep(Duration::from_secs(6)).await;
     let next = handle(&checker, "next", SCHEDULE).await.unwrap();
     assert!(!next.sweeps[0].incremental && next.sweeps[0].left == 1, "{next:?}");
     confirm(&checker, &code(&next)).await.unwrap();
     follow(&world, &checker).await;
     assert_eq!((jobs(&world), right(&world), writes(&world)), (2, 14, 11));
+}
+
+/// Such a sweep leaves nothing, but does not know whether the objects of the repair are under the right key.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_cannot_judge_ends_no_repair_that_waits() {
+    type Change = fn(&World, &mut Checker<Memory>);
+    let cases: [(&str, Change); 3] = [
+        ("the right key is disabled", |world, _| {
+            "Disabled".clone_into(&mut world.state().keys.get_mut(&key("right")).unwrap().state);
+        }),
+        ("S3 takes no manifest", |world, _| {
+            world.script(|request| {
+                let is_report = request.method == "PUT" && request.path.contains("sekisho-reports/");
+                is_report.then(|| Response::error(403, "AccessDenied", "Access Denied"))
+            });
+        }),
+        ("sweeps only report", |_, checker| checker.settings.artifacts.repair = Repair::Report),
+    ];
+    for (what, change) in cases {
+        let world = world_with_much_to_repair();
+        let mut checker = checker_with_jobs(&world);
+        let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+        change(&world, &mut checker);
+        let again = handle(&checker, "again", SWEEP).await.unwrap();
+        assert_eq!((again.sweeps[0].complete, again.sweeps[0].left), (true, 0), "{what}");
+        let rows = checker.ledger.list::<Value>("artifact-finding", "").await.unwrap();
+        let waiting = rows.iter().find(|row| row.state["reason"].as_str().unwrap().contains(&code)).unwrap();
+        assert_eq!(waiting.state["state"], "open", "{what}");
+        confirm(&checker, &code).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
 }
 
 /// Otherwise, the job would repair the same objects again.

@@ -10,8 +10,11 @@ use sekisho_testing::cases;
 use serde_json::{Value, json};
 
 use crate::objects::world_with;
+use crate::ranges::{checker_of_ranges, world_with_prefixes};
+use crate::sweep_progress::{deliver, receive};
+use crate::sweeps::{SWEEP, SWEEP_DRY_RUN, SWEEP_VERSIONS};
 use crate::world::s3::Version;
-use crate::world::{World, invocation, under};
+use crate::world::{World, handle, invocation, under};
 
 /// Invokes the function through an alias, and asserts that nothing was called or written.
 async fn ask(
@@ -86,5 +89,36 @@ async fn nothing_that_comes_through_the_board_is_carried_out() {
                 "{text:?}"
             );
         }
+    }
+}
+
+/// The row of a sweep has nothing of what its open ranges have found.
+#[tokio::test(start_paused = true)]
+async fn the_widget_shows_how_far_sweeps_in_ranges_are() {
+    let world = world_with_prefixes(20);
+    let checker = checker_of_ranges(&world);
+    world.state().latency = Duration::from_millis(900);
+    let names = [(SWEEP, "sweep runs"), (SWEEP_VERSIONS, "sweep of all versions runs"), (SWEEP_DRY_RUN, "dry run")];
+    let mut expected = Vec::new();
+    for (payload, name) in names {
+        let first = handle(&checker, name, payload).await.unwrap();
+        let range = receive(&world).unwrap();
+        let part = deliver(&checker, name, &range, Duration::from_secs(55)).await.unwrap();
+        let (first, part) = (&first.sweeps[0], &part.sweeps[0]);
+        assert!(!part.complete && part.objects > 0, "{name}: {part:?}");
+        expected.push((name, first.objects + part.objects));
+        let again = handle(&checker, "again", payload).await.unwrap();
+        let reason = &again.decisions.last().unwrap().reason;
+        assert!(reason.contains(&format!(": {} objects", first.objects + part.objects)), "{name}: {reason}");
+        world.state().queue.clear();
+    }
+    let plain = invocation("board", Duration::from_secs(3));
+    let shown = Box::pin(checker.respond(r#"{"widgetContext":{}}"#, &plain)).await;
+    let Ok(Response::Widget(html)) = shown else { panic!("{shown:?}") };
+    let text = html.split('<').filter_map(|part| part.split_once('>')).map(|(_, text)| text).collect::<String>();
+    for (name, objects) in expected {
+        let of_name = text.split(&format!("{name} since ")).nth(1).unwrap_or_else(|| panic!("{name}: {text}"));
+        let count = of_name.split(": ").nth(1).unwrap().split(' ').next().unwrap();
+        assert_eq!(count, objects.to_string(), "{name}: {of_name}");
     }
 }

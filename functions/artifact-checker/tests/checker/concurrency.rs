@@ -16,27 +16,23 @@ type Break = fn(&World);
 #[tokio::test(start_paused = true)]
 async fn a_version_that_is_written_between_head_and_copy_stays_the_latest() {
     let world = world_with(Version::new("older", under("other")));
-    let meddler = world.clone();
-    let mut done = false;
-    world.script(move |request| {
-        if request.operation == "CopyObject" && !done {
-            done = true;
-            // The copy holds the lock on the world while this script runs. Another thread writes, because it can wait
-            // for the lock.
-            let meddler = meddler.clone();
-            std::thread::spawn(move || meddler.state().put(BUCKET, OBJECT, Version::new("newer", under("other"))));
-        }
-        None
-    });
-    // The other thread writes before or after the copy. In both cases, the newer content must be the latest in the end.
-    let decision = decide(&world, Repair::Copy, "object-created").await;
+    // The copy is on its way to S3 for a second, after the last look at the object.
+    world.state().slow_operation = Some(("CopyObject", Duration::from_secs(1)));
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!world.state().operations("s3").is_empty());
+        world.state().slow_operation = None;
+        world.state().put(BUCKET, OBJECT, Version::new("newer", under("other")));
+    };
+    let (decision, ()) = tokio::join!(decide(&world, Repair::Copy, "object-created"), other);
     assert_eq!(decision.outcome, Outcome::Repaired, "{}", decision.reason);
-    let contents: Vec<String> =
-        world.state().bucket(BUCKET).objects[OBJECT].iter().map(|version| version.content.clone()).collect();
-    let newer = contents.iter().position(|content| content == "newer");
-    if let Some(newer) = newer {
-        assert!(contents[newer..].iter().all(|content| content == "newer"), "{contents:?}");
-    }
+    let state = world.state();
+    let copies = state.operations("s3").iter().filter(|operation| *operation == "CopyObject").count();
+    assert_eq!(copies, 2, "S3 refuses the first copy, because the object is another one");
+    let versions = &state.bucket(BUCKET).objects[OBJECT];
+    let contents: Vec<&str> = versions.iter().map(|version| version.content.as_str()).collect();
+    assert_eq!(contents, ["older", "newer", "newer"]);
+    assert_eq!(versions.last().unwrap().sse, under("right"));
 }
 
 #[tokio::test(start_paused = true)]

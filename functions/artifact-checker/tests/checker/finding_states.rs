@@ -90,6 +90,27 @@ async fn people_are_reminded_of_open_findings_every_week() {
     assert_eq!(sent, [(0, false), (7, true), (14, true), (21, true)]);
 }
 
+/// For two weeks, S3 does not list the bucket.
+#[tokio::test(start_paused = true)]
+async fn people_are_reminded_even_if_no_sweep_ends() {
+    let world = filled(10, &[(3, under("right")), (1, foreign())]);
+    let checker = world.checker(Repair::Update);
+    let mut sent = Vec::new();
+    for day in 0..16 {
+        if day == 1 {
+            world.answer_operation("ListObjectsV2", || Response::error(500, "InternalError", "We"));
+        }
+        let answer = next_day(&checker, &format!("day{day}")).await;
+        assert_eq!(answer.sweeps.iter().any(|sweep| sweep.complete), day == 0, "{answer:?}");
+        for notice in notices(&world) {
+            let is_summary = notice.contains("open findings");
+            assert_eq!(is_summary, notice.contains(&object_key(3)) && day > 0, "{notice}");
+            sent.push((day, is_summary));
+        }
+    }
+    assert_eq!(sent, [(0, false), (1, false), (7, true), (14, true)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_notice_that_sns_refuses_is_made_up_for_by_a_summary() {
     let world = filled(10, &[(3, under("right"))]);

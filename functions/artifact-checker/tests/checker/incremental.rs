@@ -7,7 +7,7 @@ use sekisho_domain::artifacts::Repair;
 use sekisho_ledger::Memory;
 
 use crate::sweep_progress::{deliver, receive};
-use crate::sweeps::{SCHEDULE, SWEEP, filled, object_key};
+use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_VERSIONS, filled, object_key};
 use crate::world::ledger::Faulty;
 use crate::world::s3::{Sse, Version};
 use crate::world::{BUCKET, Response, World, foreign, handle, invocation, key, now, under};
@@ -240,4 +240,24 @@ async fn a_sweep_of_all_versions_is_never_incremental() {
     let request = format!(r#"{{"action":"sweep","bucket":"{BUCKET}","versions":true,"scheduled":true}}"#);
     let answer = handle(&checker, "person", &request).await.unwrap();
     assert_eq!((answer.sweeps[0].incremental, answer.sweeps[0].objects), (false, 300));
+}
+
+/// Both sweeps write the row that says whether the next one is incremental.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_ends_beside_another_one_still_requires_a_complete_one() {
+    let world = three_days_old(50).await;
+    let checker = world.checker(Repair::Update);
+    assert!(!daily(&checker, 0).await.incremental && daily(&checker, 1).await.incremental);
+    let slow_rows = ("artifact-pass", Duration::from_secs(2));
+    let slow = world.with_ledger(&checker, Faulty { slow_rows, ..Faulty::new(&checker.ledger) });
+    let lambda = invocation("slow", Duration::from_mins(15));
+    let other = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        handle(&checker, "versions", SWEEP_VERSIONS).await.unwrap();
+        world.answer_operation("ListObjectsV2", || Response::error(403, "AccessDenied", "Access Denied"));
+    };
+    let (incomplete, ()) = tokio::join!(slow.handle(SWEEP, &lambda), other);
+    assert!(incomplete.unwrap().sweeps[0].listing_refused);
+    world.state().script = None;
+    assert!(!daily(&checker, 2).await.incremental);
 }

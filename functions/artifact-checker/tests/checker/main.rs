@@ -30,6 +30,7 @@ mod pipelines;
 mod posture;
 mod range_faults;
 mod ranges;
+mod repair_faults;
 mod repairs;
 mod reports;
 mod requests;

@@ -2,6 +2,7 @@
 
 use artifact_checker::{Cache, Outcome};
 use sekisho_domain::artifacts::{BucketArtifacts, Repair};
+use sekisho_domain::decision::Decision;
 
 use crate::objects::{OBJECT, VERSION, decide, event, only};
 use crate::ranges::LONG;
@@ -12,6 +13,8 @@ use crate::world::{ACCOUNT, BUCKET, Response, World, handle, key, under};
 
 /// The bucket of the example event `object-created-in-another-bucket`.
 const OTHER_BUCKET: &str = "somebody-elses-bucket";
+/// A bucket that no pipeline of this account uses.
+const CENTRAL: &str = "central-store";
 
 /// A world in which a pipeline stores artifacts in another bucket, under the key `other`. The bucket also has an object
 /// of another team, under that team's own key.
@@ -75,7 +78,6 @@ async fn if_a_pipeline_is_hidden_another_bucket_is_only_reported_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_central_bucket_that_no_pipeline_of_this_account_uses_is_checked_if_it_has_an_entry() {
-    const CENTRAL: &str = "central-store";
     let world = world_with_another_bucket();
     world.declare_pipelines(&[]);
     for (name, owner) in [(CENTRAL, ACCOUNT), ("central-store-elsewhere", crate::world::OTHER_ACCOUNT)] {
@@ -95,6 +97,36 @@ async fn a_central_bucket_that_no_pipeline_of_this_account_uses_is_checked_if_it
     let written = crate::world::created(CENTRAL, OBJECT, None);
     let decision = only(handle(&checker, "r2", &written).await.unwrap());
     assert_eq!(decision.outcome, Outcome::Compliant, "{}", decision.reason);
+}
+
+/// S3 refuses a bucket of another account in the same way, but only a bucket of this account was ever swept.
+#[tokio::test(start_paused = true)]
+async fn a_central_bucket_that_s3_does_not_show_is_reported() {
+    type Answer = fn() -> Response;
+    let denied: Answer = || Response::error(403, "AccessDenied", "Access Denied");
+    let cases: [(&str, bool, Answer, Outcome); 3] = [
+        ("SlowDown", false, Response::slow_down, Outcome::Unknown),
+        ("SlowDown", true, Response::slow_down, Outcome::Unknown),
+        ("s3:ListBucket and s3:ListBucketVersions on", true, denied, Outcome::Unverifiable),
+    ];
+    for (part, was_swept, answer, expected) in cases {
+        let world = World::new();
+        let mut bucket = Bucket::new(ACCOUNT);
+        bucket.default_key = Some(key("right"));
+        world.state().buckets.insert(CENTRAL.to_owned(), bucket);
+        world.state().put(CENTRAL, OBJECT, Version::new("hello", under("right")));
+        let checker = world.checker_of(Repair::Update, &[CENTRAL]);
+        if was_swept {
+            assert_eq!(handle(&checker, "before", SCHEDULE).await.unwrap().sweeps.len(), 2);
+        }
+        let is_listing = |operation: &str, path: &str| operation == "ListObjectsV2" && path.starts_with(CENTRAL);
+        world.script(move |request| is_listing(&request.operation, &request.path).then(answer));
+        let swept = handle(&checker, "r", SCHEDULE).await.unwrap();
+        let of_central = |one: &&Decision<Outcome>| one.concerns.get("bucket").is_some_and(|it| it == CENTRAL);
+        let found = swept.decisions.iter().find(of_central).unwrap_or_else(|| panic!("{part}: {swept:?}"));
+        assert_eq!((found.outcome, found.reason.contains(part)), (expected, true), "{}", found.reason);
+        assert!(world.state().published.concat().contains(part), "{part}");
+    }
 }
 
 /// The right key of the bucket is unclear while CodePipeline shows no pipeline, but this passes.

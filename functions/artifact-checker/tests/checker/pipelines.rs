@@ -1,6 +1,8 @@
 //! Tests of what a sweep does if CodePipeline does not show every pipeline.
 
-use artifact_checker::Outcome;
+use std::time::Duration;
+
+use artifact_checker::{Cache, Outcome};
 use sekisho_domain::artifacts::Repair;
 use sekisho_domain::decision::Decision;
 
@@ -40,6 +42,34 @@ async fn a_pipeline_that_is_not_shown_hides_no_other_bucket_and_is_a_finding() {
         let limits = answer.sweeps.iter().map(|sweep| sweep.repairs.unwrap().at_most);
         assert_eq!(limits.collect::<Vec<_>>(), [Some(100_000), None], "{code}");
     }
+}
+
+/// People get one notice, and no later answer says that all is well.
+#[tokio::test(start_paused = true)]
+async fn no_answer_is_compliant_as_long_as_a_pipeline_is_hidden() {
+    let world = world_with_two_pipelines();
+    world.script(|request| {
+        let is_hidden = request.operation == "GetPipeline" && request.body.contains("two");
+        is_hidden.then(|| Response::json_error("AccessDenied", "no"))
+    });
+    let mut checker = world.checker_of(Repair::Update, &["one", "two"]);
+    let mut sent = Vec::new();
+    for day in 0..4 {
+        if day == 3 {
+            world.state().script = None;
+        }
+        checker.cache = Cache::default();
+        let answer = handle(&checker, &format!("day-{day}"), SCHEDULE).await.unwrap();
+        let summaries = answer.decisions.iter().filter(|one| one.concerns.contains_key("sweep"));
+        let outcomes: Vec<Outcome> = summaries.map(|summary| summary.outcome).collect();
+        assert!(outcomes.len() > 1, "{:?}", answer.decisions);
+        let expected = if day == 3 { Outcome::Compliant } else { Outcome::Reported };
+        assert!(outcomes.iter().all(|outcome| *outcome == expected), "day {day}: {:?}", answer.decisions);
+        sent.push(world.state().published.len());
+        tokio::time::sleep(Duration::from_hours(24)).await;
+    }
+    assert!(sent[0] > 0 && sent[1..3] == [sent[0]; 2] && sent[3] > sent[0], "{sent:?}");
+    assert!(world.state().published[sent[0]].contains("Not found any more"));
 }
 
 #[tokio::test(start_paused = true)]

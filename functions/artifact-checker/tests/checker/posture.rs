@@ -50,6 +50,28 @@ async fn public_access_and_access_without_tls_are_findings() {
     }
 }
 
+/// Only an accepted problem lets the answer say that all is well.
+#[tokio::test(start_paused = true)]
+async fn a_known_problem_keeps_the_answer_from_being_compliant_until_it_is_accepted() {
+    let world = filled(10, &[(3, under("right"))]);
+    world.state().buckets.get_mut(BUCKET).unwrap().policy = None;
+    let checker = world.checker(Repair::Update);
+    let mut code = String::new();
+    for (day, expected) in [Outcome::Reported, Outcome::Reported, Outcome::Compliant].into_iter().enumerate() {
+        let answer = handle(&checker, &format!("day-{day}"), SCHEDULE).await.unwrap();
+        assert_eq!(answer.decisions[0].outcome, expected, "day {day}: {:?}", answer.decisions);
+        if let Some(found) = answer.decisions.iter().find_map(|one| one.concerns.get("finding")) {
+            code.clone_from(found);
+        }
+        if day == 1 {
+            let accept = format!(r#"{{"action":"accept","finding":"{code}","reason":"only from inside"}}"#);
+            handle(&checker, "accept", &accept).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_hours(24)).await;
+    }
+    assert_eq!(world.state().published.len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn people_are_warned_before_the_right_key_stops_working() {
     let world = filled(10, &[(3, under("right"))]);

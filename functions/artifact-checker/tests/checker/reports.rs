@@ -50,6 +50,31 @@ async fn a_sweep_lists_all_findings_under_the_right_key_and_names_the_list() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_list_has_the_findings_about_the_bucket_and_its_pipelines_known_ones_included() {
+    for objects in [0, 1] {
+        let world = filled(10, &[(5, under("right")), (objects, foreign())]);
+        world.declare_pipelines(&[("shop", BUCKET, Some("alias/artifacts"))]);
+        let checker = world.checker(Repair::Update);
+        for id in ["first", "second"] {
+            let answer = handle(&checker, id, SWEEP).await.unwrap();
+            let list = answer.sweeps[0].list.clone().unwrap();
+            assert_eq!(answer.decisions[0].concerns["list"], list);
+            let of_sweep =
+                lists(&world).into_iter().filter(|(key, _)| format!("s3://{BUCKET}/{key}").starts_with(&list));
+            let (csv, json): (Vec<_>, Vec<_>) = of_sweep.partition(|(key, _)| key.rsplit('.').next() == Some("csv"));
+            assert_eq!((csv.len(), json.len()), (1 + objects, 1 + objects), "{id}");
+            let about_shop =
+                |text: &str| text.lines().filter(|line| line.contains("shop") && !line.contains("é")).count();
+            for files in [csv, json] {
+                assert_eq!(files.iter().map(|(_, text)| about_shop(text)).sum::<usize>(), 1, "{id}: {files:?}");
+            }
+        }
+        let notice = world.state().published[0].clone();
+        assert!(notice.contains("All findings: "), "{notice}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_is_not_written_by_a_dry_run_or_without_findings_and_its_event_is_ignored() {
     let world = filled(10, &[(5, under("right")), (5, foreign())]);
     let answer = handle(&world.checker(Repair::Update), "r", SWEEP_DRY_RUN).await.unwrap();

@@ -21,9 +21,8 @@ use crate::world::{ACCOUNT, BUCKET, Response, World, handle, under};
 /// The number of prefixes, each of which S3 may divide once more.
 const PREFIXES: usize = 20;
 const SLOTS: usize = 2 * PREFIXES;
-/// A partition that gets at least this part of its rate for so long becomes two.
+/// A partition that gets at least this part of its rate for some time becomes two.
 const BUSY: f64 = 0.3;
-const BUSY_FOR: Duration = Duration::from_mins(5);
 
 /// Requests of the last second.
 #[derive(Default)]
@@ -63,6 +62,7 @@ struct Limits {
     pipelines: f64,
     /// The partition of each slot.
     partitions: Vec<usize>,
+    busy_for: Duration,
     loads: BTreeMap<usize, Load>,
     second: u64,
     kms: u32,
@@ -105,7 +105,7 @@ impl Limits {
             load.requests = 0;
             if !is_busy {
                 load.busy_since = None;
-            } else if load.busy_since.get_or_insert_with(Instant::now).elapsed() >= BUSY_FOR {
+            } else if load.busy_since.get_or_insert_with(Instant::now).elapsed() >= self.busy_for {
                 load.busy_since = None;
                 busy.push(*partition);
             }
@@ -174,6 +174,8 @@ struct Case {
     /// How many partitions of each prefix the configuration names. S3 has them from the beginning. 0 means that S3 begins
     /// with one partition for the bucket, and that the configuration says nothing.
     named: usize,
+    /// How long a partition is busy before S3 divides it.
+    busy_for: Duration,
     /// When somebody orders a sweep of all versions, too, after the beginning of the first sweep.
     second: Option<Duration>,
     /// Whether a read counts as a request to KMS.
@@ -191,6 +193,8 @@ impl Case {
         time: LONG,
         page: 20,
         named: 0,
+        // S3 takes minutes or hours, and these sweeps last less than that.
+        busy_for: Duration::from_secs(10),
         second: None,
         is_read_under_kms: true,
     };
@@ -204,6 +208,7 @@ impl Case {
         rate: 5,
         invocations: 1,
         page: 15,
+        busy_for: Duration::from_mins(5),
         is_read_under_kms: false,
         ..Self::SMALL
     };
@@ -244,7 +249,7 @@ async fn simulate(case: Case) -> (f64, Limits) {
     let rate = f64::from(case.of_partition);
     let partition_of = |slot: usize| case.begins().filter(|begin| *begin <= slot).last().unwrap_or(0);
     let partitions = (0..SLOTS).map(partition_of).collect();
-    let limits = Limits { rate, pipelines: case.pipelines, partitions, ..Limits::default() };
+    let limits = Limits { rate, pipelines: case.pipelines, partitions, busy_for: case.busy_for, ..Limits::default() };
     let limits = Arc::new(Mutex::new(limits));
     let counted = Arc::clone(&limits);
     world.script(move |request| {
@@ -286,6 +291,7 @@ async fn simulate(case: Case) -> (f64, Limits) {
     let repaired: u64 = reports.iter().filter_map(|report| report.outcomes.get(&Outcome::Repaired)).sum();
     assert_eq!((repaired, world.state().bucket(BUCKET).writes), (wrong, wrong));
     let limits = std::mem::take(&mut *limits.lock().unwrap());
+    assert!(limits.splits > 0 || case.named > 0, "S3 has divided no partition");
     (took, limits)
 }
 

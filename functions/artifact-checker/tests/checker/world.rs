@@ -136,7 +136,7 @@ pub(crate) struct State {
     s3_requests: usize,
     /// How long every service takes to answer.
     pub(crate) latency: Duration,
-    /// An operation that takes longer to answer, and how long.
+    /// An operation that takes longer to answer, or the end of a path, and how long.
     pub(crate) slow_operation: Option<(&'static str, Duration)>,
     serial: u64,
 }
@@ -270,7 +270,7 @@ impl World {
     fn latency_of(&self, request: &HttpRequest) -> Duration {
         let state = self.state();
         match state.slow_operation {
-            Some((operation, latency)) if request::read(request).operation == operation => latency,
+            Some((slow, latency)) if request::read(request).is(slow) => latency,
             _ => state.latency,
         }
     }

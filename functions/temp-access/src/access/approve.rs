@@ -31,11 +31,15 @@ use crate::run::{PLAN_LIMIT, Run, SETTLE_LIMIT};
 const NOTHING_APPROVED: &str = "Nothing was approved";
 
 /// Approves a request, or closes a review.
-pub(crate) async fn approve<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<Report, Error> {
-    let claimed = timeout_at(run.deadline(PLAN_LIMIT), claim(code, run)).await;
-    let (claim, principal, approving) = claimed.unwrap_or(Err(Error::TooSlow(NOTHING_APPROVED)))?;
+pub(crate) async fn approve<S: Store>(code: &Code, run: &Run<'_, S>) -> Report {
+    let mut found = None;
+    let claimed = timeout_at(run.deadline(PLAN_LIMIT), claim(code, &mut found, run)).await;
+    let (claim, principal, approving) = match claimed.unwrap_or(Err(Error::TooSlow(NOTHING_APPROVED))) {
+        Ok(claimed) => claimed,
+        Err(error) => return failed(error, code, found.as_ref(), "approved_by", run),
+    };
     match approving {
-        Approving::Closes => Ok(closed(&claim.row, run)),
+        Approving::Closes => closed(&claim.row, run),
         Approving::Grants(minutes) => {
             let row = &claim.row;
             let grant = Grant {
@@ -47,21 +51,32 @@ pub(crate) async fn approve<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<R
                 dry_run: false,
             };
             let granted = grant_as_approved(&grant, &claim, run).await;
-            granted.or_else(|error| Ok(failed(error, row, run)))
+            granted.unwrap_or_else(|error| failed(error, code, Some(row), "approved_by", run))
         }
     }
 }
 
-/// Reads all requests of all doors. A row that cannot be read is left out.
-pub(crate) async fn read_requests<S: Store>(
-    run: &Run<'_, S>,
-    prefix: &str,
-) -> Result<Vec<Row<PendingRow>>, LedgerError> {
-    let rows = run.ledger.each::<PendingRow>(pending::PARTITION, prefix).await?;
-    let readable = rows
-        .into_iter()
-        .filter_map(|row| row.inspect_err(|error| warn!(error = chain(error), "a request is left out")).ok());
-    Ok(readable.collect())
+/// The requests in the ledger.
+#[derive(Default)]
+pub(crate) struct Requests {
+    pub(crate) rows: Vec<Row<PendingRow>>,
+    /// Why each of the other rows cannot be read.
+    pub(crate) unreadable: Vec<String>,
+}
+
+/// Reads the requests of all doors whose keys have this prefix.
+pub(crate) async fn read_requests<S: Store>(run: &Run<'_, S>, prefix: &str) -> Result<Requests, LedgerError> {
+    let mut requests = Requests::default();
+    for row in run.ledger.each::<PendingRow>(pending::PARTITION, prefix).await? {
+        match row {
+            Ok(row) => requests.rows.push(row),
+            Err(error) => {
+                warn!(error = chain(&error), "a request is left out");
+                requests.unreadable.push(error.to_string());
+            }
+        }
+    }
+    Ok(requests)
 }
 
 /// Finds the request that a code names, and its principal.
@@ -70,16 +85,21 @@ pub(crate) async fn find<S: Store>(
     outcome: &'static str,
     run: &Run<'_, S>,
 ) -> Result<(Row<PendingRow>, Principal), Error> {
-    let rows = read_requests(run, "").await.map_err(|source| Error::Ledger { outcome, source })?;
-    let row = rows.into_iter().find(|row| row.state.code == *code);
+    let requests = read_requests(run, "").await.map_err(|source| Error::Ledger { outcome, source })?;
+    let row = requests.rows.into_iter().find(|row| row.state.code == *code);
     let found = row.and_then(|row| row.state.principal().map(|principal| (row, principal)));
     found.ok_or_else(|| Error::NoRequest(code.clone()))
 }
 
-/// Checks the approval, and claims the request.
-async fn claim<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<(Claim, Principal, Approving), Error> {
+/// Checks the approval, and claims the request, which is `found` before that.
+async fn claim<S: Store>(
+    code: &Code,
+    found: &mut Option<PendingRow>,
+    run: &Run<'_, S>,
+) -> Result<(Claim, Principal, Approving), Error> {
     loop {
         let (row, principal) = find(code, NOTHING_APPROVED, run).await?;
+        *found = Some(row.state.clone());
         let now = run.now();
         let approving = pending::approve(&row.state, &principal, &run.door, run.access()?, run.request_id(), now)?;
         if matches!(approving, Approving::Grants(_)) {
@@ -149,8 +169,18 @@ fn closed<S: Store>(row: &PendingRow, run: &Run<'_, S>) -> Report {
     report
 }
 
-/// The report about an approval that granted nothing.
-fn failed<S: Store>(error: Error, row: &PendingRow, run: &Run<'_, S>) -> Report {
-    let decision = outcome::about_request(outcome::of_error(&error, None), row, Some(&run.door));
-    Report { answer: Err(error), decisions: vec![decision], notices: Vec::new(), settlement: None }
+/// The report about an attempt to approve or decline a request that changed nothing: who tried it, and what it was about.
+pub(crate) fn failed<S: Store>(
+    error: Error,
+    code: &Code,
+    row: Option<&PendingRow>,
+    tried_by: &'static str,
+    run: &Run<'_, S>,
+) -> Report {
+    let mut decision = outcome::of_error(&error, None).about("code", code.as_str());
+    if let Some(row) = row {
+        decision = outcome::about_request(decision, row, None);
+    }
+    let decisions = vec![decision.about(tried_by, run.door.as_str())];
+    Report { answer: Err(error), decisions, notices: Vec::new(), settlement: None }
 }

@@ -8,7 +8,7 @@ use sekisho_domain::decision::Decision;
 use sekisho_ledger::{Error as LedgerError, Store};
 use tokio::time::timeout_at;
 
-use crate::access::approve::{find, read_requests};
+use crate::access::approve::{failed, find, read_requests};
 use crate::access::requests::was_granted;
 use crate::answer::approval as answer;
 use crate::error::Error;
@@ -24,9 +24,13 @@ const NOTHING_DECLINED: &str = "Nothing was declined";
 const WITHDRAWALS: usize = 3;
 
 /// Declines a request, or withdraws it.
-pub(crate) async fn decline<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<Report, Error> {
-    let declined = timeout_at(run.deadline(PLAN_LIMIT), write(code, run)).await;
-    let row = declined.unwrap_or(Err(Error::TooSlow(NOTHING_DECLINED)))?;
+pub(crate) async fn decline<S: Store>(code: &Code, run: &Run<'_, S>) -> Report {
+    let mut found = None;
+    let declined = timeout_at(run.deadline(PLAN_LIMIT), write(code, &mut found, run)).await;
+    let row = match declined.unwrap_or(Err(Error::TooSlow(NOTHING_DECLINED))) {
+        Ok(row) => row,
+        Err(error) => return failed(error, code, found.as_ref(), "declined_by", run),
+    };
     let is_own = row.door == run.door.as_str();
     let why = if is_own { "the request was withdrawn" } else { "the request was declined" };
     let decision = outcome::about_request(Decision::new(Outcome::Declined, why), &row, None);
@@ -35,12 +39,14 @@ pub(crate) async fn decline<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<R
         let how = format!("the request was declined at the door {}", run.door);
         report.notices.push(notice::ended(&row, &how, run.invocation));
     }
-    Ok(report)
+    report
 }
 
-async fn write<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<PendingRow, Error> {
+/// Writes the decision to the request, which is `found` before that.
+async fn write<S: Store>(code: &Code, found: &mut Option<PendingRow>, run: &Run<'_, S>) -> Result<PendingRow, Error> {
     loop {
         let (row, principal) = find(code, NOTHING_DECLINED, run).await?;
+        *found = Some(row.state.clone());
         let now = run.now();
         pending::check_decline(&row.state, &principal, &run.door, run.access()?, run.request_id(), now)?;
         if row.state.stage == Stage::Approving && was_granted(&row.state, run).await != Some(false) {
@@ -95,11 +101,12 @@ pub(crate) async fn withdraw<S: Store>(principal: &Principal, run: &Run<'_, S>) 
     let mut withdrawal = Withdrawal::default();
     for _ in 0..WITHDRAWALS {
         withdrawal.is_incomplete = false;
-        let LedgerAnswer::Done(rows) = run.try_ledger(read_requests(run, &prefix)).await else {
+        let LedgerAnswer::Done(requests) = run.try_ledger(read_requests(run, &prefix)).await else {
             withdrawal.is_incomplete = true;
             return withdrawal;
         };
-        let open = rows.into_iter().filter(|row| matches!(row.state.stage, Stage::Waiting | Stage::Approving));
+        let is_unread = !requests.unreadable.is_empty();
+        let open = requests.rows.into_iter().filter(|row| matches!(row.state.stage, Stage::Waiting | Stage::Approving));
         // The deletes of a revoke wait for this, so the rows are written at the same time.
         let written = join_all(open.map(async |row| {
             let was_open = row.state.is_waiting(run.now()) || row.state.stage == Stage::Approving;
@@ -116,6 +123,7 @@ pub(crate) async fn withdraw<S: Store>(principal: &Principal, run: &Run<'_, S>) 
             }
         }
         if !withdrawal.is_incomplete {
+            withdrawal.is_incomplete = is_unread;
             break;
         }
     }

@@ -30,6 +30,7 @@ use crate::request::Grant;
 use crate::row::{self, Consent, GrantRow, PreviousChain, State};
 use crate::run::{CONFIRM_LIMIT, PLAN_LIMIT, POLL_INTERVAL, RECHECK_LIMIT, Run, WRITE_LIMIT};
 use crate::window::Window;
+use crate::window_policy;
 
 const UNCHANGED: &str = "the existing access already lasts as long as requested, or longer";
 
@@ -286,6 +287,16 @@ async fn claim<S: Store>(
         // Until IAM has accepted it, a follow-up still enters a grant that was answered before, even if this invocation
         // dies. A new grant is left to a follow-up only when it is secured.
         row.awaits_entry = before.as_ref().is_some_and(|row| row.gives_access(now) && row.awaits_entry);
+        if plan.effect.is_new() {
+            row.statements.clear();
+        }
+        // Until `sekisho-window` has the new statements, those that it has are the grant's, too. If they are not known, the
+        // new ones alone would say too little.
+        if plan.puts && (plan.effect.is_new() || !row.statements.is_empty()) {
+            row.statements.extend(window_policy::statements(&plan.document));
+            row.statements.sort();
+            row.statements.dedup();
+        }
     }
     let key = row::key(plan.terms.principal, &plan.policy);
     match run.ledger.write(&key, &row, revision, run.request_id()).await {

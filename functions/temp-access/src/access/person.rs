@@ -14,6 +14,9 @@ use crate::principal::{Kind, Principal};
 use crate::row::{self, GrantRow};
 use crate::run::{LedgerAnswer, PLAN_LIMIT, Run};
 
+/// What the failure of a revoke means for access, and the way around it.
+const NOTHING_ENDED: &str = "Nothing was ended (a revoke that names the person as {\"action\":\"list\"} does, by the \
+                             address or user id there, does not ask Identity Center)";
 /// How many addresses are looked up at the same time.
 const CONCURRENT_LOOKUPS: usize = 8;
 
@@ -34,7 +37,8 @@ pub(crate) async fn resolve<S: Store>(principal: &Principal, run: &Run<'_, S>) -
 }
 
 /// Like [`resolve`], for a revoke. The person who has access under the address comes first, because the address
-/// may lead to somebody else by now, or to nobody. The list shows a person without a known address by the user id.
+/// may lead to somebody else by now, or to nobody. The list shows a person without a known address by the user id. What
+/// the list shows needs no Identity Center, and the user id not even the ledger.
 /// Also returns whether another user has access under the address.
 ///
 /// # Errors
@@ -67,7 +71,12 @@ pub(crate) async fn resolve_for_revoke<S: Store>(
     if is_user_id(name) {
         return Ok((Principal::person(name, None), false));
     }
-    match (resolve(principal, run).await, rows.last().and_then(|row| row::subject(&row.sk))) {
+    let resolved = resolve(principal, run).await.map_err(|error| match error {
+        Error::People { source, .. } => Error::People { outcome: NOTHING_ENDED, source },
+        Error::TooSlow(_) => Error::TooSlow(NOTHING_ENDED),
+        error => error,
+    });
+    match (resolved, rows.last().and_then(|row| row::subject(&row.sk))) {
         (Err(_), Some((person, _))) => Ok((Principal::person(person.key(), Some(name)), false)),
         (resolved, _) => resolved.map(|resolved| (resolved, false)),
     }

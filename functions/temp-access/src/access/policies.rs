@@ -92,7 +92,7 @@ async fn policies_of_person<S: Store>(
     if is_blind && theirs.is_empty() {
         return Err(IamError::busy("the ledger does not answer, and IAM may not show recent access yet"));
     }
-    let mut policies = by_profile(&theirs, &holders_of(&rows, run), run);
+    let mut policies = by_profile(&theirs, &holders_in(&rows, run.now()), run);
     // A grant that begins later is only in the ledger. An intent that has begun shows nothing, because the write of its
     // invocation may have failed.
     let now = run.now();
@@ -115,11 +115,6 @@ async fn rows<S: Store>(prefix: &str, run: &Run<'_, S>) -> Option<Vec<Row<GrantR
     Some(rows.into_iter().filter_map(Result::ok).collect())
 }
 
-fn holders_of<S: Store>(rows: &[Row<GrantRow>], run: &Run<'_, S>) -> Vec<Holder> {
-    let configured = configured(run.access.as_ref().ok());
-    holders_in(rows, &configured, run.now())
-}
-
 /// The newest state of `sekisho-window`.
 async fn newest_shown<S: Store>(run: &Run<'_, S>) -> Result<Base, IamError> {
     let row = if run.is_ledger_lost.get() { None } else { base::read(run).await.ok().flatten() };
@@ -127,13 +122,15 @@ async fn newest_shown<S: Store>(run: &Run<'_, S>) -> Result<Base, IamError> {
 }
 
 /// The shares of one person as inline policies. A share that belongs to no profile counts as one of a profile
-/// `window`.
+/// `window`, and one that may belong to several is in each of them.
 fn by_profile<S: Store>(shares: &[Share], holders: &[Holder], run: &Run<'_, S>) -> BTreeMap<String, String> {
     let configured = configured(run.access.as_ref().ok());
     let mut profiles: BTreeMap<&str, Vec<Share>> = BTreeMap::new();
     for share in shares {
-        let profile = window_policy::profile(share, holders, &configured).unwrap_or("window");
-        profiles.entry(profile).or_default().push(share.clone());
+        let found = window_policy::profiles(share, holders, &configured);
+        for profile in if found.is_empty() { vec!["window"] } else { found } {
+            profiles.entry(profile).or_default().push(share.clone());
+        }
     }
     let named = |(profile, shares): (&str, Vec<Share>)| {
         (format!("{}{profile}", policy::PREFIX), window_policy::inline_policy(&shares, run.now()))
@@ -151,7 +148,8 @@ pub(crate) async fn of_people<S: Store>(run: &Run<'_, S>) -> Result<Vec<NamedPol
     if rows.is_empty() && !center.has_store() {
         return Ok(Vec::new());
     }
-    let (now, holders) = (run.now(), holders_of(&rows, run));
+    let now = run.now();
+    let holders = holders_in(&rows, now);
     let mut people: BTreeMap<String, Vec<Share>> = BTreeMap::new();
     for share in newest_shown(run).await?.shares.into_iter().filter(|share| share.window.is_live(now)) {
         people.entry(share.user.clone()).or_default().push(share);
@@ -182,7 +180,8 @@ pub(crate) async fn check_room<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> R
         run.ledger.each::<GrantRow>(row::PARTITION, row::PEOPLE).await.map_err(ledger)?;
     let rows: Vec<Row<GrantRow>> = rows.into_iter().filter_map(Result::ok).collect();
     let base = newest_shown(run).await.map_err(failed)?;
-    let (now, holders) = (run.now(), holders_of(&rows, run));
+    let now = run.now();
+    let holders = holders_in(&rows, now);
     let put = |shares: &[Share], user: &str, profile: &str, document: &str| {
         let theirs = window_policy::shares(user, document);
         let change = Change::Put { user: user.to_owned(), profile: profile.to_owned(), shares: theirs };

@@ -1,5 +1,5 @@
-//! A revoke ends all access of a principal. A revoke needs only IAM. If the ledger answers, its rows show policies that
-//! IAM may not show yet, and the revoke records the end of access in the ledger after the delete.
+//! A revoke ends all access of a principal. It needs only IAM, once it is known who the principal is. If the ledger
+//! answers, its rows show policies that IAM may not show yet, and the revoke records the end of access there afterwards.
 
 use std::cell::Cell;
 

@@ -32,7 +32,9 @@ pub(crate) fn waiting(row: &PendingRow, access: &Access, invocation: &Invocation
     lines.push(format!("To approve it: {{\"approve\":\"{code}\"}}"));
     lines.push(format!("To decline it: {{\"decline\":\"{code}\"}}"));
     if invocation.qualifier.as_deref() == Some(HUB) {
-        lines.push("It was asked for in the hub account's channel. There, add \"account\" as in the request.".to_owned());
+        lines.push(
+            "It was asked for in the hub account's channel. There, add \"account\" as in the request.".to_owned(),
+        );
     }
     let context = [("access", "pending".to_owned()), ("code", code.to_string())].into();
     Notice { title: format!("Approve {code}? {kind} {name} as {profile}"), lines, context, ..Notice::default() }

@@ -157,8 +157,8 @@ fn so_many_people_fit() {
 
 fn holding(user: &str, name: &str, window: Window) -> Holder {
     let any = Window { start: NOW, end: NOW };
-    let bodies = bodies(&policy::document(&profile(THREE, name), any, NOW));
-    Holder { user: user.to_owned(), profile: name.to_owned(), window, bodies }
+    let statements = statements(&policy::document(&profile(THREE, name), any, NOW));
+    Holder { user: user.to_owned(), profile: name.to_owned(), window, statements }
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn only_live_grants_of_the_ledger_stay() {
 fn a_change_concerns_one_profile_of_one_person() {
     let (admin, three) = (profile(THREE, "admin"), profile(THREE, "three"));
     let all = [of("a", &admin, window(0, 60)), of("a", &three, window(0, 60)), of("b", &admin, window(0, 60))].concat();
-    // Both profiles have the same window, so only the statements tell them apart.
+    // Both shares are in both windows, so only the statements tell them apart.
     let holders = [
         holding("a", "three", window(0, 90)),
         holding("a", "admin", window(0, 60)),
@@ -210,6 +210,40 @@ fn a_change_concerns_one_profile_of_one_person() {
     let put = Change::Put { user: "a".to_owned(), profile: "three".to_owned(), shares: longer.clone() };
     let after = apply(&all, &put, Some(&holders), NOW);
     assert_eq!(after, [of("a", &admin, window(0, 60)), of("b", &admin, window(0, 60)), longer].concat());
+}
+
+/// Whatever is configured by now: nothing here knows it.
+#[test]
+fn a_grant_inside_the_window_of_another_one_is_not_taken_for_a_part_of_it() {
+    let (admin, three) = (profile(THREE, "admin"), profile(THREE, "three"));
+    let (wide, narrow) = (of("a", &admin, window(0, 240)), of("a", &three, window(60, 120)));
+    let all = [wide.clone(), narrow.clone()].concat();
+    let names = ["admin", "three"];
+    // The narrow grant is being extended, or that failed.
+    for end in [120, 180] {
+        let holders = [holding("a", "admin", window(0, 240)), holding("a", "three", window(60, end))];
+        // Rows of an earlier version say only the windows.
+        let old = holders.clone().map(|holder| Holder { statements: Vec::new(), ..holder });
+        let remove = |name: &str| Change::Remove { user: "a".to_owned(), profile: name.to_owned() };
+        let after = |name, holders: &[Holder]| apply(&all, &remove(name), Some(holders), NOW);
+        assert_eq!(names.map(|name| after(name, &holders)), [narrow.clone(), wide.clone()]);
+        assert_eq!(profiles(&narrow[0], &holders, &[]), ["three"]);
+        // If they leave it open whose share it is, the share stays after the end of neither.
+        let is_open = end > 120;
+        let rest = if is_open { Vec::new() } else { narrow.clone() };
+        assert_eq!(names.map(|name| after(name, &old)), [rest, wide.clone()]);
+        assert_eq!(profiles(&narrow[0], &old, &[]), if is_open { names.to_vec() } else { vec!["three"] });
+    }
+}
+
+/// The rows of live grants have these digests, so the same statement must have the same one in each version.
+#[test]
+fn the_digest_of_a_statement_never_changes() {
+    let digests = |name| statements(&policy::document(&profile(THREE, name), window(0, 60), NOW));
+    assert_eq!(digests("admin"), ["1676d2f7e7bca5c3998b0cf0f9dbee31"]);
+    let three =
+        ["c887478b019cd7e9d5f4bf94c941462d", "a371bc27dfde63937f57c3762d72080f", "5430b4ed4db5f26ae2cecf5350624263"];
+    assert_eq!(digests("three"), three);
 }
 
 #[test]

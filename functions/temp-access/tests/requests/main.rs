@@ -5,6 +5,7 @@
 
 mod account;
 mod approval_deaths;
+mod approval_records;
 mod approvals;
 mod board;
 mod concurrency;
@@ -26,6 +27,7 @@ mod people_doubts;
 mod people_faults;
 mod people_full;
 mod people_later;
+mod people_profiles;
 mod people_reverts;
 mod people_rows;
 mod revokes;

@@ -14,8 +14,15 @@ const RESERVED: [&str; 2] = ["board", "hub"];
 const LONGEST_DOOR: usize = 32;
 /// Longest name of a user or role that IAM accepts, in characters.
 const LONGEST_NAME: usize = 64;
-/// Longest e-mail address, in characters (RFC 5321).
-const LONGEST_ADDRESS: usize = 254;
+/// Longest e-mail address or user name of a person, in characters. Identity Center has no longer user names.
+pub const LONGEST_ADDRESS: usize = 128;
+
+/// Whether an e-mail address or user name of a person may have this character. What means something in a message of Slack,
+/// in a link or in a pattern is none of them, although Identity Center may allow it.
+#[must_use]
+pub fn is_of_address(c: char) -> bool {
+    !c.is_whitespace() && !c.is_control() && !"<>\"`\\:/&*~|{}".contains(c)
+}
 
 /// Whether a grant of a profile needs somebody else's approval.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +63,7 @@ pub struct Subject(String);
 impl TryFrom<String> for Subject {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
+        let mut expected = "a principal: write `user/NAME`, `role/NAME` or `person/EMAIL`";
         let is_valid = match value.split_once('/') {
             Some(("user" | "role", name)) => {
                 (1..=LONGEST_NAME).contains(&name.len())
@@ -64,13 +72,14 @@ impl TryFrom<String> for Subject {
             Some(("person", address)) => {
                 let has_parts =
                     address.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-                has_parts
-                    && address.chars().count() <= LONGEST_ADDRESS
-                    && !address.contains(|c: char| c.is_whitespace() || c.is_control())
+                if has_parts {
+                    expected = "a person whom temp-access can let in: write an address of at most 128 characters, without \
+                                white space and without any of <>\"`\\:/&*~|{}";
+                }
+                has_parts && address.chars().count() <= LONGEST_ADDRESS && address.chars().all(is_of_address)
             }
             _ => false,
         };
-        let expected = "a principal: write `user/NAME`, `role/NAME` or `person/EMAIL`";
         if is_valid { Ok(Self(value)) } else { Err(Malformed::new(&value, expected)) }
     }
 }
@@ -204,16 +213,31 @@ impl Access {
                 warnings.push(Warning { key: format!("access.people.{door}.may_approve"), reason });
             }
         }
-        let needs_approval = |(_, profile): &(&ProfileName, &Profile)| profile.approval == Approval::Another;
-        for (name, _) in self.profiles.iter().filter(needs_approval) {
-            if !self.people.values().any(|person| person.may_approve.contains(name)) {
-                let reason = "nobody may approve this profile, so that it is never granted: add it to somebody's \
-                              `may_approve`";
-                let key = format!("access.profiles.{name}.approval");
-                warnings.push(Warning { key, reason: reason.to_owned() });
-            }
-        }
+        let of_profiles = self.profiles.iter().filter_map(|(name, profile)| self.warning_of_profile(name, profile));
+        warnings.extend(of_profiles);
         warnings
+    }
+
+    /// The warning about a profile whose requests or reviews nobody can ever approve.
+    fn warning_of_profile(&self, name: &ProfileName, profile: &Profile) -> Option<Warning> {
+        let (field, so) = match (profile.approval, profile.break_glass) {
+            (Approval::Another, _) => ("approval", "it is never granted"),
+            (Approval::None, true) => ("break_glass", "a review of it stays open and is announced every day"),
+            (Approval::None, false) => return None,
+        };
+        let approvers = || self.people.iter().filter(|(_, person)| person.may_approve.contains(name));
+        let mut askers = self.people.iter().filter(|(_, person)| person.may_ask.contains(name)).peekable();
+        let is_lonely =
+            |asker| approvers().all(|(door, _)| !self.people_behind(door).is_disjoint(&self.people_behind(asker)));
+        let who = if approvers().next().is_none() {
+            "nobody may approve this profile"
+        } else if askers.peek().is_some() && askers.all(|(door, _)| is_lonely(door)) {
+            "nobody may approve this profile but those who ask for it"
+        } else {
+            return None;
+        };
+        let reason = format!("{who}, so that {so}: add it to the `may_approve` of somebody else");
+        Some(Warning { key: format!("access.profiles.{name}.{field}"), reason })
     }
 }
 

@@ -8,6 +8,7 @@ use sekisho_domain::account::Arn;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::signed::Signed;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::aws::codepipeline::action_executions;
 use crate::stage_retry::{ActionRun, RunStatus};
@@ -63,6 +64,7 @@ fn open_or_failed(pipeline: &str, bucket: &str, detail: ActionExecutionDetail) -
     let is_build = input.action_type_id.is_some_and(|kind| kind.provider == CODEBUILD);
     let build = result.as_ref().filter(|_| is_build).and_then(|result| result.external_execution_id.clone());
     let details = result.and_then(|result| result.error_details);
+    let began = detail.start_time.and_then(|time| OffsetDateTime::from_unix_timestamp_nanos(time.as_nanos()).ok());
     let was_denied = details.as_ref().is_some_and(|details| {
         details.code.as_deref() == Some(PERMISSION_ERROR) && details.message.as_deref().is_some_and(names_kms)
     });
@@ -72,6 +74,7 @@ fn open_or_failed(pipeline: &str, bucket: &str, detail: ActionExecutionDetail) -
         stage: detail.stage_name?,
         action: detail.action_name?,
         status,
+        began,
         was_denied,
         error: details.and_then(|details| details.code),
         build,

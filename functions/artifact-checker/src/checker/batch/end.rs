@@ -26,7 +26,8 @@ pub(super) async fn end<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) -> R
     };
     let faults = taken.row.manifests.iter().filter_map(|manifest| manifest.end.as_ref()?.fault.clone());
     let incomplete: Vec<String> = faults.chain(taken.row.incomplete.clone()).collect();
-    let row = BatchRow { step: Step::Ended, incomplete, ended: taken.row.ended + 1, ..taken.row.clone() };
+    let ended_at = Some(run.now().unix_timestamp());
+    let row = BatchRow { step: Step::Ended, incomplete, ended_at, ..taken.row.clone() };
     let (succeeded, failed) = row.counts();
     let progress = row.progress();
     let is_incomplete = !row.incomplete.is_empty();

@@ -11,7 +11,7 @@ use crate::world::jobs::JobRules;
 use crate::world::{BUCKET, World, now};
 
 /// What must happen in the histories, so that they show something.
-pub(super) const KINDS: [&str; 27] = [
+pub(super) const KINDS: [&str; 29] = [
     "sweeps of the schedule",
     "sweeps of a person",
     "passes that ended",
@@ -22,7 +22,7 @@ pub(super) const KINDS: [&str; 27] = [
     "incomplete passes",
     "refused listings",
     "divided ranges",
-    "messages after more than 16 hops",
+    "divisions after more than 16 hops",
     "deaths of processes",
     "deaths while a repair was claimed",
     "late messages",
@@ -31,6 +31,8 @@ pub(super) const KINDS: [&str; 27] = [
     "events of objects",
     "repairs",
     "confirmations",
+    "jobs with the S3 Bucket Key",
+    "jobs without the S3 Bucket Key",
     "jobs that failed halfway",
     "repairs that left objects behind",
     "objects written",

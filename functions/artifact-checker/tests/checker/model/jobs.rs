@@ -13,7 +13,7 @@ use super::scene::Special;
 use super::witness::Task;
 use crate::world::jobs::{JobRules, ReportFault};
 use crate::world::request::decode;
-use crate::world::s3::Version;
+use crate::world::s3::{Sse, Version};
 use crate::world::{BUCKET, Request};
 
 /// How the jobs of a history run: half of them end before they have come to every object.
@@ -66,13 +66,16 @@ impl BeforeJob {
 
     /// Shows the witness what the job has done, if it has run.
     pub(super) fn compare(self, state: &mut State, cloud: &Cloud) {
-        let (job, tries) = {
+        let (job, bucket_key, tries, default) = {
             let world = cloud.world.state();
             if world.bucket(BUCKET).writes == self.writes {
                 return;
             }
-            (world.jobs[self.number].manifest.clone(), world.job_rules.tries)
+            let job = &world.jobs[self.number];
+            let default = world.bucket(BUCKET).defaults_to_bucket_key;
+            (job.manifest.clone(), job.bucket_key, world.job_rules.tries, default)
         };
+        state.count(if bucket_key { "jobs with the S3 Bucket Key" } else { "jobs without the S3 Bucket Key" });
         let lines = job.lines().count();
         state.log(&format!("job {} comes to {} of {lines} objects", self.number, tries.min(lines)));
         if tries < lines {
@@ -88,7 +91,11 @@ impl BeforeJob {
             };
             let Some(found) = found else { continue };
             let was_right = is_right(&found.sse) || !done.insert(line.to_owned());
-            state.witness.repaired_by_job(Task { key, was_right });
+            let keeps_setting = match found.sse {
+                Sse::S3 => bucket_key == default,
+                _ => bucket_key == found.bucket_key,
+            };
+            state.witness.repaired_by_job(Task { key, was_right, keeps_setting });
         }
     }
 }

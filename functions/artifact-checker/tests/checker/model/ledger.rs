@@ -62,9 +62,10 @@ impl Ledger {
                 current.claims.insert(object.to_owned());
             }
         }
+        let hops = self.life.current().hops;
         let mut state = self.life.cloud.state();
         let state = &mut *state;
-        state.witness.saw_shared_row(key, &row, &mut state.counts);
+        state.witness.saw_shared_row(key, &row, hops, &mut state.counts);
         if key.pk.starts_with("sweep#") && key.sk == "state" {
             let news = state.witness.saw_row(&row, &self.life.cloud.world, &mut state.counts);
             if let Some(news) = news {

@@ -53,8 +53,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// The ledger has this row now.
-    pub(super) fn saw(&mut self, key: &Key, row: &Value, counts: &mut Counts) -> Result<(), String> {
+    /// The ledger has this row now. `hops` is the number of invocations in the chain that has led to the write.
+    pub(super) fn saw(&mut self, key: &Key, row: &Value, hops: u32, counts: &mut Counts) -> Result<(), String> {
         if key.pk == "artifact-repair" {
             self.saw_repair(row, counts);
             return Ok(());
@@ -64,7 +64,12 @@ impl Rows {
         let before = self.last.insert((key.pk.clone(), key.sk.clone()), row.clone());
         match before.filter(|before| before["sweep"] == row["sweep"]) {
             Some(before) if is_lease => check_lease(key, &before, row),
-            Some(before) if is_sweep && key.sk == "state" => self.check_attempts(key, &before, row),
+            Some(before) if is_sweep && key.sk == "state" => {
+                if hops > 16 && is_division(&before, row) {
+                    *counts.entry("divisions after more than 16 hops").or_default() += 1;
+                }
+                self.check_attempts(key, &before, row)
+            }
             _ => Ok(()),
         }
     }
@@ -126,6 +131,12 @@ impl Rows {
             self.complete_required = None;
         }
     }
+}
+
+/// Whether the row of a sweep has a range more, and no range was set aside for it.
+fn is_division(before: &Value, row: &Value) -> bool {
+    let ranges = |row: &Value, name: &str| row["ranges"][name].as_u64().unwrap_or(0);
+    ranges(row, "next") > ranges(before, "next") && ranges(row, "unchecked") == ranges(before, "unchecked")
 }
 
 /// Checks that nobody takes a row while another invocation or sweep holds it.

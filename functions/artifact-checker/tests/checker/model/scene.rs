@@ -114,7 +114,9 @@ impl Scene {
             _ => state.one_of(&[3, 30]),
         };
         state.witness.latency = Duration::from_millis(state.latency);
-        let keys = fill(state, &cloud.world, kind, special, count);
+        // The deployed bucket has the S3 Bucket Key. Then there are two manifests.
+        let has_bucket_key = matches!(seed % 4, 1 | 2);
+        let keys = fill(state, &cloud.world, kind, special, count, has_bucket_key);
         state.faults = faults(state, &cloud.world, kind, special, &keys, seed);
         state.witness.decides_all = kind == Kind::Calm || special == Special::LongCheck;
         let is_copy = state.below(4) == 0 && !special.has_jobs();
@@ -150,7 +152,14 @@ impl Scene {
 }
 
 /// Makes the bucket with its objects. Returns their keys.
-fn fill(state: &mut State, world: &World, kind: Kind, special: Special, count: u64) -> Vec<String> {
+fn fill(
+    state: &mut State,
+    world: &World,
+    kind: Kind,
+    special: Special,
+    count: u64,
+    has_bucket_key: bool,
+) -> Vec<String> {
     let shape = if kind == Kind::Deep { 0 } else { 1 + state.below(4) };
     let mut keys: Vec<String> = (0..count).map(|n| name(shape, n, state.below(0x10_0000))).collect();
     keys.sort();
@@ -161,8 +170,9 @@ fn fill(state: &mut State, world: &World, kind: Kind, special: Special, count: u
     let written = has_times.then(|| now() - Duration::from_hours(72));
     let mut bucket = Bucket::new(ACCOUNT).paged(state.witness.page);
     bucket.versioned = is_versioned;
+    bucket.defaults_to_bucket_key = has_bucket_key;
     world.state().buckets.insert(BUCKET.to_owned(), bucket);
-    for key in &keys {
+    for (n, key) in keys.iter().enumerate() {
         let sse = sse(state.below(100));
         let older = match special {
             Special::TwoSweeps => vec![under("right"); 2],
@@ -170,7 +180,8 @@ fn fill(state: &mut State, world: &World, kind: Kind, special: Special, count: u
             _ => Vec::new(),
         };
         for sse in older.into_iter().chain([sse]) {
-            let version = Version { written, ..Version::new("content", sse) };
+            let bucket_key = has_bucket_key && n % 2 == 0 && matches!(sse, Sse::Kms(_));
+            let version = Version { bucket_key, written, ..Version::new("content", sse) };
             world.state().put(BUCKET, key, version);
         }
     }

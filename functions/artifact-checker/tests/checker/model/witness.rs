@@ -3,6 +3,7 @@
 //! - no object that existed from the beginning to the end of a pass is left unchecked, unless the pass says so;
 //! - the totals of a pass are exact, if nobody writes or deletes objects meanwhile;
 //! - after a pass, every wrong object is repaired, unless the pass says so;
+//! - if nothing fails, the passes count every repair once;
 //! - no object is repaired twice, by the function or by a job, unless somebody else has changed its key back;
 //! - no invocation lists far ahead of its checks, so its memory does not grow with the bucket.
 //!
@@ -63,6 +64,8 @@ pub(super) struct Task {
     pub(super) key: String,
     /// Whether the object was already under the right key.
     pub(super) was_right: bool,
+    /// Whether the object keeps its setting of the S3 Bucket Key, or gets that of its bucket if it was under S3's own key.
+    pub(super) keeps_setting: bool,
 }
 
 /// A repair that was made.
@@ -98,6 +101,8 @@ pub(super) struct Witness {
     /// The last repair of each version, and the invocation that made it without getting an answer.
     unanswered: BTreeMap<ObjectVersion, String>,
     repairs: Vec<Repaired>,
+    /// How many objects the passes that ended say they have repaired.
+    counted_repairs: u64,
     rows: Rows,
     /// Whether no pass may end without a decision about an object, unless it has set aside a range.
     pub(super) decides_all: bool,
@@ -187,7 +192,7 @@ impl Witness {
     /// A job has come to an object. An event may have repaired the object before, and so may an invocation of another
     /// sweep that did not know of the job yet. Another job must not.
     pub(super) fn repaired_by_job(&mut self, task: Task) {
-        let Task { key, was_right } = task;
+        let Task { key, was_right, keeps_setting } = task;
         let repair = self.rows.repair.as_ref().expect("the ledger has the repair before there is a job");
         let code = repair.code.clone();
         let aware = repair.opened + LONGEST_UNAWARE + self.latency * MOST_CALLS;
@@ -200,12 +205,15 @@ impl Witness {
         if was_right && !is_touched && !self.has_repaired(&key, is_known) {
             self.broke(format!("the job of the repair {code} repairs {key} once more"));
         }
+        if !keeps_setting && !is_touched {
+            self.broke(format!("the job of the repair {code} changes the S3 Bucket Key of {key}"));
+        }
         self.repairs.push(Repaired { at: now(), key, by: Repairer::Job });
     }
 
-    /// The ledger has this row now, which several invocations share.
-    pub(super) fn saw_shared_row(&mut self, key: &Key, row: &Value, counts: &mut Counts) {
-        if let Err(broken) = self.rows.saw(key, row, counts) {
+    /// The ledger has this row now, which several invocations share, after so many hops.
+    pub(super) fn saw_shared_row(&mut self, key: &Key, row: &Value, hops: u32, counts: &mut Counts) {
+        if let Err(broken) = self.rows.saw(key, row, hops, counts) {
             self.broke(broken);
         }
     }
@@ -250,6 +258,15 @@ impl Witness {
         self.passes.iter().filter(|(_, pass)| is_open(pass)).map(|(id, _)| id).collect()
     }
 
+    /// Checks that the passes have counted each repair once. If a process has died, some repairs are forgotten.
+    pub(super) fn check_counted_repairs(&self) -> Result<(), String> {
+        let made = self.repairs.iter().filter(|one| matches!(one.by, Repairer::Sweep)).count() as u64;
+        if made == self.counted_repairs {
+            return Ok(());
+        }
+        Err(format!("the passes count {} repairs, and made {made}", self.counted_repairs))
+    }
+
     fn end_pass(&mut self, id: &str, said: &Said<'_>, world: &World, counts: &mut Counts) {
         let mut pass = self.passes.remove(id).expect("the pass has begun");
         let unchecked = said.count("/ranges/unchecked");
@@ -271,6 +288,7 @@ impl Witness {
         if self.decides_all && unchecked == 0 && said.outcomes(&["unknown"]) > 0 {
             self.broke(format!("pass {id} is undecided about an object: {}", said.row["totals"]));
         }
+        self.counted_repairs += said.outcomes(&["repaired"]);
         if !pass.dry_run && said.since().is_none() {
             let end = PassEnd {
                 is_ordinary: pass.is_ordinary(),

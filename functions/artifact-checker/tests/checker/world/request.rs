@@ -23,6 +23,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Whether the operation has this name, or the path ends with it.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.operation == name || self.path.ends_with(name)
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }

@@ -173,7 +173,9 @@ fn a_wave_with_an_unknown_target_fails_but_waits_if_more_of_the_others_fail_than
     let mut world = World::new(&CONFIG.replace("#a\n", &format!("[[route.wave{a3}")));
     world.push(1);
     world.report("a3", Healthy);
-    [A, B, C].iter().for_each(|wave| world.all(wave, Healthy));
+    for wave in [A, B, C] {
+        world.all(&wave, Healthy);
+    }
     world.push(2);
     world.report("a1", Unknown);
     world.report("a3", Healthy);

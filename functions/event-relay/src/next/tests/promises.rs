@@ -194,7 +194,7 @@ fn check_rollbacks(rested: &World, index: usize) {
 
 /// Whether a target of the wave reported on its order, and nobody knows what became of it.
 pub(super) fn is_undecided(world: &World, index: usize) -> bool {
-    let rows = pipelines(index).into_iter().filter_map(|pipeline| world.targets.get(&id(pipeline)));
+    let rows = pipelines(index).iter().filter_map(|pipeline| world.targets.get(&id(pipeline)));
     let mut unknown = rows.filter(|row| row.progress(world.now) == Some(Progress::Unknown));
     unknown.any(|row| row.current_report().is_some_and(|report| report.state != ReportState::Refused))
 }

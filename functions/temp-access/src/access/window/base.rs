@@ -175,19 +175,18 @@ async fn complete<S: Store>(versions: &mut BTreeMap<u64, Version>, id: u64, limi
 pub(crate) async fn holders<S: Store>(run: &Run<'_, S>) -> Result<Vec<Holder>, LedgerError> {
     let rows = run.ledger.each::<GrantRow>(row::PARTITION, row::PEOPLE).await?;
     let rows: Vec<Row<GrantRow>> = rows.into_iter().filter_map(Result::ok).collect();
-    Ok(holders_in(&rows, &configured(run.access.as_ref().ok()), run.now()))
+    Ok(holders_in(&rows, run.now()))
 }
 
 /// The grants in these rows that have not ended.
-pub(crate) fn holders_in(rows: &[Row<GrantRow>], configured: &[Holder], now: OffsetDateTime) -> Vec<Holder> {
+pub(crate) fn holders_in(rows: &[Row<GrantRow>], now: OffsetDateTime) -> Vec<Holder> {
     let holders = rows.iter().filter(|row| row.state.gives_access(now)).filter_map(|row| {
         let (principal, profile) = row::subject(&row.sk)?;
-        let bodies = configured.iter().find(|one| one.profile == profile).map(|one| one.bodies.clone());
         Some(Holder {
             user: principal.key().to_owned(),
             profile: profile.to_owned(),
             window: row.state.window(),
-            bodies: bodies.unwrap_or_default(),
+            statements: row.state.statements.clone(),
         })
     });
     holders.collect()
@@ -201,7 +200,7 @@ pub(crate) fn configured(access: Option<&Access>) -> Vec<Holder> {
         user: String::new(),
         profile: name.to_string(),
         window: any,
-        bodies: window_policy::bodies(&policy::document(profile, any, any.start)),
+        statements: window_policy::statements(&policy::document(profile, any, any.start)),
     });
     configured.collect()
 }

@@ -65,6 +65,11 @@ fn a_mistake_is_named_with_the_fix() {
         ("[access.people.hana]\nfor = ['prd-hana']", "access.people.hana.for[0]: `prd-hana` is not a principal: write"),
         ("[access.people.hana]\nfor = ['user/a/b']", "access.people.hana.for[0]: `user/a/b` is not a principal"),
         ("[access.people.hana]\nfor = ['person/hana']", "access.people.hana.for[0]: `person/hana` is not a principal"),
+        (
+            "[access.people.hana]\nfor = ['user/hana', 'person/ha&na@example.com']",
+            "access.people.hana.for[1]: `person/ha&na@example.com` is not a person whom temp-access can let in: write an \
+             address of at most 128 characters",
+        ),
         ("[access.people.all]\nmembers = []", "access.people.all.members: empty: name the doors of the members"),
         ("[access.people.all]\nmembers = ['taro']", "access.people.all.members[0]: no door `taro`: add"),
         (
@@ -84,6 +89,21 @@ fn a_mistake_is_named_with_the_fix() {
     }
 }
 
+/// Whoever is in the configuration can be asked for, and can be told apart from others at an approval.
+#[test]
+fn a_person_has_an_address_that_a_request_may_have() {
+    let read = |address: &str| read(&format!("[access.people.hana]\nfor = [\"person/{address}\"]"));
+    let long = format!("{}@example.com", "x".repeat(LONGEST_ADDRESS - 12));
+    for good in ["o'brien@example.com", "Hana.Sato+ops@example.co.jp", "花@example.com", &long] {
+        assert!(read(good).is_ok(), "{good}");
+    }
+    for bad in
+        ["hana@ex ample.com", "<hana@example.com>", "hana/x@example.com", "ha*a@example.com", &format!("x{long}")]
+    {
+        assert!(read(bad).is_err(), "{bad}");
+    }
+}
+
 #[test]
 fn break_glass_with_an_approval_is_a_mistake() {
     let profile = "[access.profiles.both]\nstatements = [{ actions = ['*'], resources = ['*'] }]\n";
@@ -100,10 +120,55 @@ fn who_may_approve_without_known_principals_gets_a_warning() {
         let warnings = read(people).unwrap().warnings();
         warnings.into_iter().map(|warning| warning.key).collect::<Vec<_>>()
     };
-    let group = "[access.people.all]\nmembers = ['hana', 'taro']\nmay_approve = ['admin']\n";
+    let group = "[access.people.all]\nmembers = ['hana', 'taro']\nmay_approve = ['admin', 'glass']\n";
     let hana = "[access.people.hana]\nfor = ['user/prd-hana']\n";
-    assert_eq!(warnings("[access.people.taro]\nmay_approve = ['admin']"), ["access.people.taro.may_approve"]);
+    assert_eq!(warnings("[access.people.taro]\nmay_approve = ['admin', 'glass']"), ["access.people.taro.may_approve"]);
     assert_eq!(warnings(&format!("{group}{hana}[access.people.taro]")), ["access.people.all.may_approve"]);
     assert_eq!(warnings(&format!("{group}{hana}[access.people.taro]\nfor = []")), [""; 0]);
-    assert_eq!(warnings("[access.people.taro]\nfor = []"), ["access.profiles.admin.approval"]);
+}
+
+/// The requests and the reviews of such a profile are never decided.
+#[test]
+fn a_profile_that_nobody_can_approve_gets_a_warning() {
+    let warnings = |people: &str| {
+        let warnings = read(people).unwrap().warnings();
+        warnings.into_iter().map(|warning| format!("{}: {}", warning.key, warning.reason)).collect::<Vec<_>>()
+    };
+    let [admin, glass] = warnings("[access.people.taro]\nfor = []").try_into().unwrap();
+    assert!(
+        admin.starts_with("access.profiles.admin.approval: nobody may approve this profile, so that it is"),
+        "{admin}"
+    );
+    assert!(
+        glass.starts_with("access.profiles.glass.break_glass: nobody may approve this profile, so that a"),
+        "{glass}"
+    );
+    let door = |name: &str, ask: &str, approve: &str| {
+        format!("[access.people.{name}]\nfor = []\nmay_ask = {ask}\nmay_approve = {approve}\n")
+    };
+    let both = "['admin', 'glass']";
+    let group = "[access.people.all]\nmembers = ['hana', 'jun']\nmay_approve = ['admin', 'glass']\n";
+    let alone = [
+        door("hana", both, both) + &door("jun", "[]", "[]"),
+        // Both are behind the door of the group.
+        door("hana", both, "[]") + &door("jun", "['admin']", "[]") + group,
+    ];
+    for people in alone {
+        let found = warnings(&people);
+        assert_eq!(found.len(), 2, "{people}: {found:?}");
+        assert!(found.iter().all(|one| one.contains("nobody may approve this profile but those who ask for it")));
+    }
+    let enough = [
+        door("hana", both, "[]") + &door("jun", "[]", both),
+        door("hana", both, both) + &door("jun", both, both),
+        door("hana", "[]", both),
+        door("hana", both, "[]")
+            + &door("jun", "[]", "[]")
+            + &door("mika", "['admin']", "[]")
+            + &door("taro", both, both)
+            + group,
+    ];
+    for people in enough {
+        assert_eq!(warnings(&people), [""; 0], "{people}");
+    }
 }
