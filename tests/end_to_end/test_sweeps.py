@@ -26,8 +26,9 @@ ALONE = 20_000
 SECONDS = 60 + OBJECTS / 50
 CONCURRENCY, OF_SWEEPS = 10, 5
 PERSON = "beside-a-sweep"
-# How much later temp-access may answer than without a sweep. The invocations of the sweep share the machine's cores.
-LATER = 5
+# How much later temp-access may answer than without a sweep: Slack waits for 15 s. On AWS, no invocation takes time
+# from another; here, those of the sweep, the local cloud and other tests share the machine's cores.
+LATER = 10
 
 
 @pytest.fixture(scope="module")
