@@ -93,7 +93,8 @@ def person(stack):
 def grant_and_revoke(stack, person):
     """Asks for access and ends it. Returns how many seconds each of the two answers took."""
     took = []
-    grant, revoke = {"minutes": 5, "reason": "a test"}, {"action": "revoke"}
+    grant: dict[str, object] = {"minutes": 5, "reason": "a test"}
+    revoke: dict[str, object] = {"action": "revoke"}
     for request, part in [(grant, "End time is "), (revoke, "is ended")]:
         asked = time.monotonic()
         # If Lambda throttled the invocation, this call would raise.
