@@ -18,7 +18,7 @@ REASON = "the ledger has this grant without its decision, which could not be wri
 def unrecorded(
     session: boto3.Session, table: str, found: Iterable[Decided], period: tuple[datetime, datetime]
 ) -> Iterator[Decided]:
-    """What the missing decisions would have said, for grants that were requested in the period.
+    """Yields a decision for each grant of the period whose own decision is missing.
 
     A row knows its last grant only. Its decision is one about the same access, at the time of the grant or later.
     """

@@ -244,9 +244,10 @@ pub(crate) fn effective(versions: &BTreeMap<u64, Version>, id: u64) -> Vec<Share
     shares
 }
 
-/// Whose grant a share is, whatever is configured by now. While a grant is extended, or if that failed, its window is
-/// larger than that of its share. A grant with exactly the window of the share comes first, so there are several only if
-/// nothing tells them apart: profiles with the same statement, or rows of an earlier version.
+/// The grants to which a share may belong. The configuration may have changed since, so it does not count. A grant with
+/// exactly the window of the share wins over one with a larger window, which a grant has while it is extended, or after
+/// an extension that failed. There are several if nothing tells them apart: profiles with the same statement, or rows
+/// of an earlier version.
 fn owners<'h>(share: &Share, holders: &'h [Holder]) -> Vec<&'h Holder> {
     let digest = share.digest();
     let may_own = |holder: &&Holder| {

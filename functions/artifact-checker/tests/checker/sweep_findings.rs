@@ -50,7 +50,7 @@ async fn a_schedule_sweeps_the_buckets_of_all_pipelines() {
     assert_eq!(unclear.concerns["bucket"], "unclear");
 }
 
-/// The ledger does not take the row of the first sweep.
+/// The row of the first sweep cannot be written to the ledger.
 #[tokio::test(start_paused = true)]
 async fn an_error_with_one_bucket_keeps_no_other_bucket_waiting() {
     let world = filled(10, &[(3, under("right"))]);

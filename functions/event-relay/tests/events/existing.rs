@@ -146,7 +146,7 @@ async fn with_young_repository(config: &str) -> Function {
     function
 }
 
-/// A look that fails leaves the repository new. Also, its route may say that what existed before is not relayed.
+/// If the look at a new repository fails, the repository is still new to the next look.
 #[tokio::test(start_paused = true)]
 async fn a_young_repository_stays_young_until_a_look_succeeds() {
     let route = with_releases().replace(r#"repository = "shop""#, "repository = \"shop\"\nexisting = \"baseline\"");

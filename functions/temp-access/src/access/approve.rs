@@ -91,7 +91,7 @@ pub(crate) async fn find<S: Store>(
     found.ok_or_else(|| Error::NoRequest(code.clone()))
 }
 
-/// Checks the approval, and claims the request, which is `found` before that.
+/// Checks the approval, and claims the request. `found` gets the request first, for the record of a refusal.
 async fn claim<S: Store>(
     code: &Code,
     found: &mut Option<PendingRow>,

@@ -42,7 +42,7 @@ pub(crate) async fn decline<S: Store>(code: &Code, run: &Run<'_, S>) -> Report {
     report
 }
 
-/// Writes the decision to the request, which is `found` before that.
+/// Writes the decision to the request. `found` gets the request first, for the record of a refusal.
 async fn write<S: Store>(code: &Code, found: &mut Option<PendingRow>, run: &Run<'_, S>) -> Result<PendingRow, Error> {
     loop {
         let (row, principal) = find(code, NOTHING_DECLINED, run).await?;

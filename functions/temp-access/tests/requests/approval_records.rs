@@ -37,7 +37,7 @@ async fn an_attempt_that_was_refused_says_who_tried_what() {
         let about = ["user", "profile", "door", "code", "because"].map(field);
         assert_eq!(about, ["prd-user", "admin", "hana", code.as_str(), "OPS-1"], "{payload}");
     }
-    // Of a code without a request, nothing else is known.
+    // No request has this code, so only the code and the door are on record.
     account.invoke_at("jun", &approve("ABCDEFGH")).await.unwrap_err();
     let decision = account.decisions().pop().unwrap();
     assert_eq!((&decision["code"], &decision["door"]), (&json!("ABCDEFGH"), &json!("jun")));

@@ -146,7 +146,7 @@ async fn an_extension_leaves_the_access_inside_its_window() {
     }
 }
 
-/// The grant is in the policy already, so the policy is shortened, too.
+/// `sekisho-window` has the grant already, so the grant is shortened there, too.
 #[tokio::test(start_paused = true)]
 async fn a_scheduled_grant_becomes_shorter_in_the_policy_as_well() {
     for faults in 0..4 {

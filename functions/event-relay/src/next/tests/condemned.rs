@@ -165,8 +165,8 @@ fn a_newcomer_that_refused_the_change_gets_it_if_the_change_is_pardoned() {
     assert!(world.row.waves[0].members.contains(&id("a3")));
 }
 
-/// The failures say enough about the change, whatever the unknown target will report. Until somebody decides about that
-/// target, no target goes back.
+/// The failures condemn the change, whatever the unknown target will report. But no target goes back until somebody has
+/// decided about the unknown one.
 #[test]
 fn a_wave_with_an_unknown_target_fails_but_waits_if_more_of_the_others_fail_than_it_tolerates() {
     let a3 = CONFIG.split("[[route.wave").find(|table| table.contains("a2")).unwrap().replace("a2", "a3");
