@@ -198,9 +198,13 @@ def test_a_newer_execution_supersedes_one_that_waits(cloud, tmp_path):
     commit = shop.commit({"app/template.json": APPLICATION % "superseded"})
     shop.push("main")
     delivery = Delivery(cloud, TEST, "superseded")
-    delivery.client.create_pipeline(pipeline=delivery.structure())
+    delivery.client.create_pipeline(pipeline=delivery.structure(delivery.approval()))
     first, second, third = [delivery.start(commit) for _ in range(3)]
-    assert [delivery.ended(one)["status"] for one in (first, second, third)] == ["Succeeded", "Superseded", "Succeeded"]
+    # The first one waits for its approval, and so the second one waits before the stage until the third one comes.
+    assert delivery.ended(second)["status"] == "Superseded"
+    for execution in (first, third):
+        delivery.answer("Approved")
+        assert delivery.ended(execution)["status"] == "Succeeded"
 
 
 def test_errors_and_faults_have_codepipelines_codes(cloud, tmp_path):
