@@ -189,7 +189,13 @@ EVENT = {
 }
 # Requests that change something, for each function.
 CHANGES: dict[str, list[dict]] = {
-    "temp-access": [{"user": PERSON}, {"action": "revoke", "user": PERSON}, {"approve": "ABCDEFGH"}],
+    "temp-access": [
+        {"user": PERSON},
+        {"action": "revoke", "user": PERSON},
+        {"person": "hana@example.com"},
+        {"action": "revoke", "person": "hana@example.com"},
+        {"approve": "ABCDEFGH"},
+    ],
     "sekisho-event-relay": [
         {"action": "hold", "route": "shop", "reason": "a test"},
         {"action": "resend", "route": "shop", "account": TEST},
@@ -213,7 +219,9 @@ def kept(stack, profile, name):
         iam = stack.client(profile, "iam")
         policies = iam.list_user_policies(UserName=PERSON)["PolicyNames"]
         written += [iam.get_user_policy(UserName=PERSON, PolicyName=one)["PolicyDocument"] for one in policies]
-        written += [row for row in ledger(stack, profile) if row["pk"] in ("grant", "request")]
+        versions = iam.list_policy_versions(PolicyArn=f"arn:aws:iam::{PRODUCTION}:policy/sekisho-window")["Versions"]
+        written += [(one["VersionId"], one["IsDefaultVersion"]) for one in versions]
+        written += [row for row in ledger(stack, profile) if row["pk"] in ("grant", "request", "window")]
     return written
 
 

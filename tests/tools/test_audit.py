@@ -11,7 +11,7 @@ from tests.tools.faults import R, T
 from tests.tools.runner import run
 from tests.tools.test_commands import make_would_run
 from tools.failure import Failure
-from tools.operations import audit
+from tools.operations import audit, grant_rows
 from tools.operations.decision_log import Decided
 from tools.operations.environment import environment
 
@@ -242,8 +242,9 @@ def put_grant(cloud, key, time, **more):
     claimed = int(datetime.fromisoformat(at(time)).timestamp() * 1000)
     end = f"2026-11-21T{int(time[:2]) + 2}{time[2:]}:00Z"
     row = {"state": "granted", "start": f"2026-11-21T{time}:00Z", "end": end, "request": f"request-{time}"} | more
+    requests = {"requests": {"L": [{"S": f"request-{time}"}]}}
     given = {name: value if isinstance(value, dict) else {"S": value} for name, value in row.items()}
-    table.put_item(TableName="sekisho-ledger", Item=keys | given | {"claimed": {"N": str(claimed)}})
+    table.put_item(TableName="sekisho-ledger", Item=keys | given | requests | {"claimed": {"N": str(claimed)}})
     return lambda: table.delete_item(TableName="sekisho-ledger", Key=keys)
 
 
@@ -264,11 +265,21 @@ def test_a_grant_whose_decision_could_not_be_written_is_no_gap(cloud):
         {"outcome": "granted", "reason": "-", "user": "prd-user", "profile": "read-only"}
         | {"start": at("10:00"), "until": at("11:30")},
     )
+    # An approval that is refused afterwards is no decision about the grant.
+    put(
+        cloud,
+        T,
+        "14:05",
+        {"outcome": "refused", "reason": "-", "person": "hana@example.com", "user_id": "id-1"}
+        | {"profile": "admin", "code": "ABCD2345"},
+    )
     try:
         result = audit.audit([environment("test")], DAY)
     finally:
         for delete in rows:
             delete()
+        keys = {"pk": {"S": "decision#temp-access#2026-11-21"}, "sk": {"S": f"{at('14:05')}#request-14:05"}}
+        cloud.client(T, "dynamodb").delete_item(TableName="sekisho-ledger", Key=keys)
         keys = {"pk": {"S": "decision#temp-access#2026-11-21"}, "sk": {"S": f"{at('10:01')}#request-10:01"}}
         cloud.client(T, "dynamodb").delete_item(TableName="sekisho-ledger", Key=keys)
     missing = [one for one in result.entries if "without its decision" in (one["detail"] or "")]
@@ -279,6 +290,89 @@ def test_a_grant_whose_decision_could_not_be_written_is_no_gap(cloud):
     wanted = {"outcome": "granted", "user_id": "id-1", "asked_by": "hana", "approved_by": "taro", "code": "ABCD2345"}
     assert missing[1].items() >= (wanted | {"reason": "OPS-7", "request": "request-14:00"}).items()
     assert {one["principal"]: one["hours"] for one in result.hours} == {"prd-user": "3.00", "hana@example.com": "2.00"}
+
+
+ACCESS = ("user", "prd-user", "admin")
+
+
+def lacks(row, *known):
+    """What a row of today lacks: of each decision, the time, the outcome, the request and the end."""
+    found = sorted(known, key=lambda one: one.at)
+    lost = grant_rows.missing(ACCESS, row, found, (DAY.days()[0], NOW))
+    return [(one.at, one.decision["outcome"], one.request, one.decision["until"]) for one in lost]
+
+
+def row(claimed, end, *requests, start="10:00", day="21", **more):
+    """The row of a grant of today; the requests are named after their times."""
+    millis = int(datetime.fromisoformat(at(claimed, day)).timestamp() * 1000)
+    ids = [one if one.startswith("approval-") else f"request-{one}" for one in requests]
+    return {
+        "state": "granted",
+        "start": at(start, day),
+        "end": at(end, day),
+        "claimed": str(millis),
+        "request": "of-a-sweep",
+        "requests": [{"S": one} for one in ids],
+    } | more
+
+
+def test_a_grant_is_missing_although_the_same_access_was_decided_later():
+    again = grant("10:20", "12:00", "unchanged", start=at("10:00"))
+    lost = (at("10:00"), "granted", "request-10:00", at("12:00"))
+    # The grant is sent again, because its answer said that it was not recorded.
+    assert lacks(row("10:20", "12:00", "10:00", "10:20"), again) == [lost]
+    # It is extended, and that is decided.
+    longer = grant("10:30", "13:00", "extended", start=at("10:00"))
+    found = lacks(row("10:30", "13:00", "10:00", "10:30"), longer)
+    assert found == [(at("10:00"), "granted", "request-10:00", at("10:30"))]
+    # The extension is lost, and sent again.
+    first = grant("10:00", "11:00")
+    assert lacks(row("10:20", "12:00", "10:00", "10:15", "10:20"), first, again) == [
+        (at("10:00"), "granted", "request-10:15", at("12:00"))
+    ]
+    # An approval is refused or fails afterwards.
+    for outcome in ("refused", "failed"):
+        tried = decided("10:05", outcome, user="prd-user", profile="admin", code="ABCD2345")
+        assert lacks(row("10:00", "12:00", "approval-ABCD2345"), tried) == [
+            (at("10:00"), "granted", "approval-ABCD2345", at("12:00"))
+        ]
+
+
+def test_no_grant_is_missing_that_has_its_decision():
+    first = grant("10:00", "12:00")
+    assert lacks(row("10:00", "12:00", "10:00"), first) == []
+    again = grant("10:20", "12:00", "unchanged", start=at("10:00"))
+    assert lacks(row("10:20", "12:00", "10:00", "10:20"), first, again) == []
+    longer = grant("10:30", "13:00", "extended", start=at("10:00"))
+    assert lacks(row("10:30", "13:00", "10:00", "10:30"), first, longer) == []
+    # All approvals of a code are one request, whatever the ids of their invocations.
+    approved = grant("10:00", "12:00", code="ABCD2345")
+    assert lacks(row("10:00", "12:00", "approval-ABCD2345"), approved) == []
+    # A follow-up decides the grant of an invocation that died.
+    assert lacks(row("10:00", "12:00", "09:59"), grant("10:02", "12:00")) == []
+    # The ids before the first day of the audit are known no more.
+    assert lacks(row("10:00", "12:00", "of-october", "10:00"), first) == []
+    # The access was scheduled long before it began, and that was decided by a follow-up.
+    ahead = grant("10:00", "12:00", "scheduled", day="10", start=at("10:00"))
+    assert lacks(row("10:20", "12:00", "09:59", "10:20"), ahead, again) == []
+    assert lacks(row("10:30", "13:00", "09:59", "10:30"), ahead, longer) == []
+    # Somebody put the policy by hand, or the decision is older than all that was read.
+    assert lacks(row("10:20", "12:00", "10:20"), again) == []
+    old = grant("10:20", "12:00", "unchanged", day="13", start=at("10:00", "13"), end_day="13")
+    assert lacks(row("10:20", "12:00", "10:00", "10:20", day="13"), old) == []
+
+
+def test_a_request_that_was_not_carried_out_is_no_grant():
+    first = grant("10:00", "11:00")
+    # An extension failed and could not be released, and the access ended or was revoked.
+    for state in ("expired", "revoked"):
+        left = row("10:30", "13:00", "10:00", state=state)
+        assert lacks(left, first, decided("10:30", "failed", user="prd-user", profile="admin")) == []
+        # Nothing is known of what came of it.
+        assert lacks(left, first) == [(at("10:30"), "failed", "", at("13:00"))]
+        approved = grant("10:00", "11:00", code="ABCD2345")
+        assert lacks(left | {"requests": [{"S": "approval-ABCD2345"}]}, approved)[0][1] == "failed"
+        assert lacks(row("10:30", "13:00", state=state)) == [(at("10:30"), "failed", "", at("13:00"))]
 
 
 def test_one_account_alone(both):

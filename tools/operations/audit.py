@@ -25,7 +25,7 @@ from tools.failure import Failure
 from tools.layout import LEDGER, ROOT
 from tools.operations.decision_log import Decided, decisions
 from tools.operations.environment import Environment, environment, environments
-from tools.operations.grant_rows import unrecorded
+from tools.operations.grant_rows import GIVING, unrecorded
 
 FUNCTION = "temp-access"
 FOLDER = ROOT / "audit"
@@ -33,8 +33,6 @@ FOLDER = ROOT / "audit"
 EARLIER = timedelta(days=21)
 # Decisions that concern nobody's access.
 LEFT_OUT = {"previewed", "listed", "helped", "swept", "idle"}
-# Decisions after which the principal has, or will have, access until the decision's `until`.
-GIVING = {"granted", "extended", "widened", "scheduled"}
 POLICY = "sekisho-"
 KINDS = ("user", "role", "person")
 COLUMNS = (

@@ -195,6 +195,14 @@ pub(crate) fn check_approving(
     Ok(())
 }
 
+/// Whether the door may approve the profile, whoever asked for it: the access is not for its own people.
+pub(crate) fn approves(access: &Access, approving: &Door, profile: &ProfileName, principal: &Principal) -> bool {
+    let Door::Person(name) = approving else { return false };
+    let is_own = |subject: &Subject| subject.names(principal.kind().as_str(), principal.name());
+    approving.person(access).is_some_and(|person| person.may_approve.contains(profile))
+        && !beneficiaries(access, name).any(is_own)
+}
+
 /// Checks that nobody behind the door `approving` is one of the people who asked.
 ///
 /// # Errors

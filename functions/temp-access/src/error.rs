@@ -130,6 +130,12 @@ pub enum Error {
     /// Another invocation was working on the same principal, and did not end in time.
     #[error("another request for {0} is running: try again in a few seconds. This request changed nothing")]
     Busy(Principal),
+    /// A revoke could not delete a policy yet, and a grant would take its place.
+    #[error(
+        "a revoke of {0} is not finished, because IAM has not deleted a policy yet. The function tries this every \
+         minute: try again in two minutes. This request changed nothing"
+    )]
+    Revoking(Principal),
     /// A call to IAM failed.
     #[error("{outcome}: {source}")]
     Iam {
@@ -243,7 +249,7 @@ impl Failure for Error {
                 HubErrorKind::Refused | HubErrorKind::Unanswered => ErrorType::Internal,
             },
             Self::Misconfigured(_) => ErrorType::Misconfigured,
-            Self::Busy(_) => ErrorType::Throttled,
+            Self::Busy(_) | Self::Revoking(_) => ErrorType::Throttled,
             Self::Iam { source, .. } | Self::Revoke { source, .. } => match source.kind {
                 ErrorKind::NotFound => ErrorType::NotFound,
                 ErrorKind::TooLarge => ErrorType::LimitExceeded,

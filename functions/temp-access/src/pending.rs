@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_domain::access::{Access, DoorName, Minutes, ProfileName, Subject};
+use sekisho_domain::access::{Access, DoorName, Minutes, ProfileName};
 use sekisho_domain::code::Code;
 use sekisho_domain::timestamp;
 use sekisho_ledger::{Key, Lease};
@@ -349,16 +349,10 @@ pub(crate) fn approve(
         return Err(row.unknown());
     }
     let asking = Door::named(&row.door).ok_or_else(|| row.unknown())?;
-    door::check_others(access, approving, &row.people)?;
+    check_door(row, principal, approving, &asking, access)?;
     if row.is_review() {
-        // If the asking door is gone, every door that may approve is another one.
-        let (has_door, may_approve) = (is_configured(&asking, access), approves(approving, row, access));
-        if has_door || !may_approve {
-            door::check_approving(access, approving, &asking, &row.profile, principal)?;
-        }
         return Ok(Approving::Closes);
     }
-    door::check_approving(access, approving, &asking, &row.profile, principal)?;
     door::check_asking(access, &asking, &row.profile, principal)?;
     door::check_left(access, &asking, &row.people)?;
     if access.profiles.get(&row.profile).is_none_or(|profile| policy::fingerprint(profile) != row.allows) {
@@ -370,26 +364,28 @@ pub(crate) fn approve(
     Ok(Approving::Grants(row.minutes.min(access.longest(row.profile.as_str()))))
 }
 
-fn is_configured(door: &Door, access: &Access) -> bool {
-    matches!(door, Door::Person(name) if access.people.contains_key(name))
-}
-
-/// Whether the door may approve the profile of the request, whoever asked for it: it is not for its own people.
-fn approves(approving: &Door, row: &PendingRow, access: &Access) -> bool {
-    let (Door::Person(name), Some(principal)) = (approving, row.principal()) else { return false };
-    let is_own = |subject: &Subject| subject.names(principal.kind().as_str(), principal.name());
-    access.people.get(name).is_some_and(|person| person.may_approve.contains(&row.profile))
-        && !door::beneficiaries(access, name).any(is_own)
+/// Checks that the request may be approved, or the review closed, through the door `approving`.
+fn check_door(
+    row: &PendingRow,
+    principal: &Principal,
+    approving: &Door,
+    asking: &Door,
+    access: &Access,
+) -> Result<(), Error> {
+    door::check_others(access, approving, &row.people)?;
+    // If the asking door is gone, every door that may approve is another one.
+    let is_gone = !matches!(asking, Door::Person(name) if access.people.contains_key(name));
+    if row.is_review() && is_gone && door::approves(access, approving, &row.profile, principal) {
+        return Ok(());
+    }
+    door::check_approving(access, approving, asking, &row.profile, principal)
 }
 
 /// The doors that may approve the request.
 pub(crate) fn approvers(row: &PendingRow, access: &Access) -> Vec<String> {
     let (Some(asking), Some(principal)) = (Door::named(&row.door), row.principal()) else { return Vec::new() };
     let doors = access.people.keys().map(|name| Door::Person(name.clone()));
-    let may = |door: &Door| {
-        door::check_others(access, door, &row.people).is_ok()
-            && door::check_approving(access, door, &asking, &row.profile, &principal).is_ok()
-    };
+    let may = |door: &Door| check_door(row, &principal, door, &asking, access).is_ok();
     doors.filter(may).map(|door| format!("temp-access:{door}")).collect()
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Verdict {
     Ends(String),
     /// The grant ends earlier.
     Shortens(OffsetDateTime),
+    /// The access that the grant extends goes on until its own end. The text completes a sentence about the principal.
+    ExtendsNothing(OffsetDateTime, String),
 }
 
 /// A grant that has not begun.
@@ -25,13 +27,25 @@ pub(crate) struct Scheduled<'a> {
     pub(crate) window: Window,
     /// The policy's text, if IAM shows it.
     pub(crate) document: Option<&'a str>,
+    /// The end of the live access that the grant extends. `None` if there is none, or if the policy has the extension.
+    pub(crate) extended: Option<OffsetDateTime>,
     /// The ledger's row; `None` if the ledger has none.
     pub(crate) row: Option<&'a GrantRow>,
 }
 
 /// Compares a scheduled grant with the configuration. Nothing is in use yet, so a difference ends the grant, and people
-/// ask again.
+/// ask again. Of an extension, only what is added ends, because the configuration ends no live access.
 pub(crate) fn verdict(scheduled: &Scheduled<'_>, access: &Access) -> Verdict {
+    match (compare(scheduled, access), scheduled.extended) {
+        (Verdict::Ends(why), Some(end)) => Verdict::ExtendsNothing(end, why),
+        (Verdict::Shortens(last), Some(end)) if last <= end => {
+            Verdict::ExtendsNothing(end, "`max_minutes` of the profile was lowered".to_owned())
+        }
+        (verdict, _) => verdict,
+    }
+}
+
+fn compare(scheduled: &Scheduled<'_>, access: &Access) -> Verdict {
     let ends = |why: &str| Verdict::Ends(why.to_owned());
     let Some((_, profile)) = access.profiles.iter().find(|(name, _)| name.as_str() == scheduled.profile) else {
         return ends("the profile is gone from the configuration");

@@ -272,8 +272,8 @@ pub(crate) fn profiles<'h>(share: &Share, holders: &'h [Holder], configured: &'h
 }
 
 /// The shares after a change. What has ended is left out. With the ledger's grants, so is everything that is no part of
-/// one; without them, a removal takes everything that the person has. What may be of the profile of the change does not
-/// stay either, so that nothing outlasts the end of its grant.
+/// one; without them, a removal takes everything that the person has, as a revoke has to. What may be of the profile of
+/// the change does not stay either, so that nothing outlasts the end of its grant.
 pub(crate) fn apply(shares: &[Share], change: &Change, holders: Option<&[Holder]>, now: OffsetDateTime) -> Vec<Share> {
     let mut after: Vec<Share> = shares.iter().filter(|share| share.window.is_live(now)).cloned().collect();
     if let Some(holders) = holders {

@@ -29,17 +29,18 @@ pub(crate) fn open<S: Store>(terms: &Terms<'_>, basis: &mut Basis<'_>, run: &Run
     Ok(())
 }
 
-/// Writes the row of the review. It is written before access is given, so that no grant is without a review.
+/// Writes the row of the review. It is written before access is given, so that no grant is without a review. If an
+/// earlier attempt of this request has written the row, the new revision keeps that attempt from deleting it.
 pub(crate) async fn record<S: Store>(review: &PendingRow, run: &Run<'_, S>) -> Result<(), LedgerError> {
     let Some(principal) = review.principal() else { return Ok(()) };
-    match run.ledger.write(&review.key(&principal), review, None, run.request_id()).await {
-        // The row is that of an earlier attempt of this request.
-        Ok(_) | Err(LedgerError::Changed(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
+    let key = review.key(&principal);
+    let earlier = run.ledger.read::<PendingRow>(&key).await?;
+    let (row, revision) = earlier.map_or_else(|| (review.clone(), None), |row| (row.state, Some(row.revision)));
+    run.ledger.write(&key, &row, revision, run.request_id()).await.map(drop)
 }
 
-/// Deletes the row of a review whose grant changed nothing. A failure is no error: somebody then closes the review.
+/// Deletes the row of a review whose grant changed nothing, if this attempt was the first to write it, and the last. A
+/// failure is no error: somebody then closes the review.
 pub(crate) async fn close<S: Store>(basis: &Basis<'_>, run: &Run<'_, S>) {
     let Some((review, principal)) = basis.review.as_ref().and_then(|review| Some((review, review.principal()?))) else {
         return;

@@ -4,6 +4,7 @@ use futures_util::future::try_join_all;
 use futures_util::join;
 use sekisho_ledger::{Error as LedgerError, Row, Store};
 
+use crate::access::owed::awaits_delete;
 use crate::access::policies;
 use crate::aws::iam::IamError;
 use crate::error::Error;
@@ -44,8 +45,14 @@ pub(crate) async fn read_facts<S: Store>(
     let (prepared, names, recorded) = join!(check_prepared(principal, run), policies::names(principal, run), recorded);
     prepared?;
     let (row, is_read, own) = recorded.map_err(ledger_error)?;
-    if !is_preview && row.as_ref().is_some_and(|row| row.state.is_held_by_another(request, run.now())) {
-        return Ok(None);
+    if let Some(Row { state, .. }) = row.as_ref().filter(|_| !is_preview) {
+        if state.is_held_by_another(request, run.now()) {
+            return Ok(None);
+        }
+        // The row of a grant would not say any more that the policy has to be deleted.
+        if awaits_delete(state, run.now()) {
+            return Err(Error::Revoking(principal.clone()));
+        }
     }
     let iam_error = |source| Error::Iam { outcome: NOTHING_GRANTED.to_owned(), source };
     let mut names = names.map_err(iam_error)?;

@@ -10,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
-use crate::access::owed::{TRIED, subject, write};
+use crate::access::owed::{TRIED, awaits_delete, subject, write};
 use crate::access::{policies, reminder, removal, summary, tend};
 use crate::answer::Answer;
 use crate::error::Error;
@@ -68,7 +68,7 @@ pub(crate) async fn follow_up<S: Store>(run: &Run<'_, S>, deadline: Instant) -> 
     }
     for row in &rows {
         let Some((principal, profile)) = subject(row, run) else { continue };
-        if row.state.owes_delete && run.now() < row.state.over_at().saturating_add(TRIED) {
+        if awaits_delete(&row.state, run.now()) {
             decisions.extend(removal::finish_revoke(row, &principal, &profile, deadline, run).await);
         } else if owes_sessions(row, (&principal, &profile), &rows, run)
             && !is_let_in(&principal, &rows, deadline, run).await

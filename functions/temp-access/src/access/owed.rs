@@ -3,7 +3,7 @@
 use sekisho_domain::notice::Notice;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Row, Store};
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
@@ -13,6 +13,12 @@ use crate::run::Run;
 
 /// What still fails this long after it could be done first is left.
 pub(super) const TRIED: Duration = Duration::days(1);
+
+/// Whether a follow-up still tries to delete a policy that a revoke could not delete. It tries at least as long as the
+/// policy may give access.
+pub(super) fn awaits_delete(row: &GrantRow, now: OffsetDateTime) -> bool {
+    row.owes_delete && now < row.end.max(row.over_at().saturating_add(TRIED))
+}
 
 /// The principal and the profile of a row on which no other invocation is working.
 pub(super) fn subject<S: Store>(row: &Row<GrantRow>, run: &Run<'_, S>) -> Option<(Principal, String)> {

@@ -40,6 +40,19 @@ pub(crate) async fn read<S: Store>(
     }
 }
 
+/// The text of what a person has of a policy in `sekisho-window`. Unlike [`read`], it leaves out what is not entered
+/// yet.
+pub(crate) async fn read_entered<S: Store>(
+    principal: &Principal,
+    name: &str,
+    run: &Run<'_, S>,
+) -> Result<Option<String>, IamError> {
+    match entered(principal, run).await? {
+        (Some(_), mut policies) => Ok(policies.remove(name)),
+        (None, _) => Err(IamError::busy("the ledger does not say which access is whose")),
+    }
+}
+
 /// Puts an inline policy. An existing policy of the same name is replaced. The policy of a person that begins much
 /// later stays in the ledger, and a follow-up enters it into `sekisho-window`.
 ///
@@ -64,35 +77,50 @@ pub(crate) async fn put<S: Store>(
     window::write(&change, Turn::Waits, limit, run).await.map(drop)
 }
 
-/// Deletes an inline policy. Returns whether the policy existed.
-pub(crate) async fn delete<S: Store>(principal: &Principal, name: &str, run: &Run<'_, S>) -> Result<bool, IamError> {
+/// Deletes an inline policy. Returns whether the policy existed. Without the ledger, nothing that a person has is
+/// deleted, unless it is for a revoke, which ends all of it.
+pub(crate) async fn delete<S: Store>(
+    principal: &Principal,
+    name: &str,
+    turn: Turn,
+    run: &Run<'_, S>,
+) -> Result<bool, IamError> {
     if principal.kind() != Kind::Person {
         return run.iam.delete(principal, name).await;
     }
     let change = Change::Remove { user: principal.key().to_owned(), profile: profile(name).to_owned() };
     // A sweep may already have taken longer than a request may.
     let limit = run.deadline(CONFIRM_LIMIT).max(Instant::now() + RECHECK_LIMIT);
-    window::write(&change, Turn::GoesAhead, limit, run).await
+    window::write(&change, turn, limit, run).await
 }
 
-/// What a person has, by the name that an inline policy would have.
+/// A person's rows, unless the ledger does not answer, and what `sekisho-window` has for the person, by the name that
+/// an inline policy would have.
+async fn entered<S: Store>(
+    principal: &Principal,
+    run: &Run<'_, S>,
+) -> Result<(Option<Vec<Row<GrantRow>>>, BTreeMap<String, String>), IamError> {
+    if run.identity_center.is_none() {
+        return Ok((Some(Vec::new()), BTreeMap::new()));
+    }
+    let rows = rows(&row::prefix(principal), run).await;
+    let base = newest_shown(run).await?;
+    let theirs: Vec<Share> = base.shares.into_iter().filter(|share| share.user == principal.key()).collect();
+    // Without the ledger, IAM alone knows who has access, and it may lag behind.
+    if rows.is_none() && theirs.is_empty() {
+        return Err(IamError::busy("the ledger does not answer, and IAM may not show recent access yet"));
+    }
+    let policies = by_profile(&theirs, &holders_in(rows.as_deref().unwrap_or_default(), run.now()), run);
+    Ok((rows, policies))
+}
+
+/// What a person has or is about to have, by the name that an inline policy would have.
 async fn policies_of_person<S: Store>(
     principal: &Principal,
     run: &Run<'_, S>,
 ) -> Result<BTreeMap<String, String>, IamError> {
-    if run.identity_center.is_none() {
-        return Ok(BTreeMap::new());
-    }
-    // Without the ledger, IAM alone knows who has access, and it may lag behind.
-    let rows = rows(&row::prefix(principal), run).await;
-    let is_blind = rows.is_none();
+    let (rows, mut policies) = entered(principal, run).await?;
     let rows = rows.unwrap_or_default();
-    let base = newest_shown(run).await?;
-    let theirs: Vec<Share> = base.shares.into_iter().filter(|share| share.user == principal.key()).collect();
-    if is_blind && theirs.is_empty() {
-        return Err(IamError::busy("the ledger does not answer, and IAM may not show recent access yet"));
-    }
-    let mut policies = by_profile(&theirs, &holders_in(&rows, run.now()), run);
     // A grant that begins later is only in the ledger. An intent that has begun shows nothing, because the write of its
     // invocation may have failed.
     let now = run.now();

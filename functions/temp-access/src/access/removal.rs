@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
 use crate::access::policies;
+use crate::access::window::Turn;
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
 use crate::notice;
@@ -81,7 +82,8 @@ pub(crate) async fn remove_ended<S: Store>(
     let Some(time_left) = claim.lease.time_left(run.now()).checked_sub(ATTEMPT_TIMEOUT) else {
         return Err(Error::TooSlow(NOT_REMOVED));
     };
-    let deleted = timeout_at(Instant::now() + time_left, policies::delete(principal, policy, run)).await;
+    let deleted =
+        timeout_at(Instant::now() + time_left, policies::delete(principal, policy, Turn::GoesAhead, run)).await;
     if let Err(error) = deleted.unwrap_or_else(|_| Err(IamError::unanswered("policy delete"))) {
         if error.kind != ErrorKind::Unanswered {
             run.release(&key, revision, before).await;
@@ -124,7 +126,7 @@ pub(crate) async fn finish_revoke<S: Store>(
         settle(GrantRow { owes_delete: false, ..claim.clone() }).await;
         return None;
     }
-    let deleted = timeout_at(limit, policies::delete(principal, &policy, run)).await;
+    let deleted = timeout_at(limit, policies::delete(principal, &policy, Turn::GoesAhead, run)).await;
     let existed = match deleted.unwrap_or_else(|_| Err(IamError::unanswered("policy delete"))) {
         Ok(existed) => existed,
         Err(error) => {

@@ -16,8 +16,8 @@ use tracing::warn;
 
 use crate::access::decline::{self, Withdrawal};
 use crate::access::first_deletes::FirstDeletes;
-use crate::access::policies;
-use crate::access::revoke_preview;
+use crate::access::window::Turn;
+use crate::access::{policies, revoke_preview};
 use crate::answer::{self, Answer};
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
@@ -314,8 +314,8 @@ impl<S: Store> Ending<'_, S> {
             .build();
         let (mut is_doubtful, mut last) = (false, None);
         loop {
-            let deleted = timeout_at(limit, policies::delete(self.principal, self.policy, self.run)).await;
-            let error = match deleted {
+            let deleted = policies::delete(self.principal, self.policy, Turn::Revokes, self.run);
+            let error = match timeout_at(limit, deleted).await {
                 // If the answer to an earlier attempt was lost, that attempt may have deleted the policy.
                 Ok(Ok(existed)) => return Ok(existed || is_doubtful),
                 Ok(Err(error)) => error,
@@ -371,7 +371,7 @@ impl<S: Store> Ending<'_, S> {
                 return Next::Again(Box::new(row));
             };
             if Instant::now() + POLL_INTERVAL * 4 >= limit {
-                let _ = timeout_at(limit, policies::delete(self.principal, self.policy, run)).await;
+                let _ = timeout_at(limit, policies::delete(self.principal, self.policy, Turn::Revokes, run)).await;
                 let recorded = self.record_over(holder.clone(), access.window).await;
                 return Next::Finished(Access { was_live: true, ..access }.end(recorded, true));
             }

@@ -10,11 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
 use crate::access::policies;
+use crate::access::window::Turn;
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::notice::approval as notice;
 use crate::outcome::{self, Outcome};
-use crate::policy;
-use crate::principal::{Kind, Principal};
+use crate::policy::{self, Reading};
+use crate::principal::Principal;
 use crate::row::{self, GrantRow, LEASE_TERM, State};
 use crate::run::{ATTEMPT_TIMEOUT, Run};
 use crate::scheduled::{Scheduled, Verdict, verdict};
@@ -27,36 +28,62 @@ pub(crate) struct Found<'a> {
     pub(crate) window: Window,
     /// The policy's text, if IAM shows it.
     pub(crate) document: Option<&'a str>,
+    /// The end of the live access that the grant extends, if the extension is not entered yet.
+    pub(crate) extended: Option<OffsetDateTime>,
 }
 
 /// Compares the grants of people that are scheduled, or not entered yet, with the configuration. Their policies are
-/// entered shortly before they begin, so the ledger's rows name them.
+/// entered shortly before they begin, so the ledger's rows name them. Also reports each grant whose row cannot be read.
 pub(crate) async fn check_people<S: Store>(deadline: Instant, run: &Run<'_, S>) -> Vec<Decision<Outcome>> {
-    let prefix = format!("{}/", Kind::Person.as_str());
-    let Ok(Ok(rows)) = timeout_at(deadline, run.ledger.each::<GrantRow>(row::PARTITION, &prefix)).await else {
+    let Ok(Ok(rows)) = timeout_at(deadline, run.ledger.each::<GrantRow>(row::PARTITION, "")).await else {
         error!("the sweep could not compare the scheduled grants of people with the configuration");
         return Vec::new();
     };
     let mut decisions = Vec::new();
-    for row in rows.into_iter().flatten() {
+    for row in rows {
+        let row = match row {
+            Ok(row) => row,
+            // Nothing is sent, summarized or ended for such a grant, and the next write of `sekisho-window` leaves it
+            // out.
+            Err(error) => {
+                decisions.push(Decision::new(Outcome::Failed, error.to_string()));
+                continue;
+            }
+        };
+        if !row.sk.starts_with(row::PEOPLE) {
+            continue;
+        }
         let window = row.state.window();
         let is_ahead = window.is_scheduled(run.now()) || row.state.awaits_entry;
         if !row.state.gives_access(run.now()) || !is_ahead {
             continue;
         }
         let Some((principal, profile)) = row::subject_of(&row.sk, &row.state) else { continue };
-        // The policy is written again only if it has the grant already.
         let name = format!("{}{profile}", policy::PREFIX);
-        let entered = if row.state.awaits_entry {
-            None
+        // The policy is written again only if it has the grant already. What has begun without being entered may extend
+        // access that is live.
+        let (document, extended) = if !row.state.awaits_entry {
+            let read = timeout_at(deadline, policies::read(&principal, &name, run)).await;
+            (read.ok().and_then(Result::ok).flatten(), None)
+        } else if window.is_scheduled(run.now()) {
+            (None, None)
         } else {
-            timeout_at(deadline, policies::read(&principal, &name, run)).await.ok()
+            let read = timeout_at(deadline, policies::read_entered(&principal, &name, run)).await;
+            let Ok(Ok(entered)) = read else { continue };
+            (None, entered.and_then(|document| live_end(&document, run.now())))
         };
-        let document = entered.and_then(Result::ok).flatten();
-        let found = Found { principal: &principal, profile, window, document: document.as_deref() };
+        let found = Found { principal: &principal, profile, window, document: document.as_deref(), extended };
         decisions.extend(check(&found, deadline, run).await);
     }
     decisions
+}
+
+/// The end of the access that a policy gives now.
+fn live_end(document: &str, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    match policy::read(document) {
+        Reading::Grant(window) if window.is_live(now) && !window.is_scheduled(now) => Some(window.end),
+        Reading::Grant(_) | Reading::OpenEnded(_) | Reading::DenyOnly => None,
+    }
 }
 
 /// Compares a scheduled grant with the configuration, and ends or shortens it if it does not fit. Returns `None` if it
@@ -74,13 +101,14 @@ pub(crate) async fn check<S: Store>(
     if let Some(Row { state, .. }) = &row {
         // IAM's list may be older than the row, and an invocation that holds the row is changing the grant.
         let is_same = state.is_granted() && state.window() == found.window;
-        if !is_same || state.is_held(now) {
+        let is_entered = found.extended.is_some() && !state.awaits_entry;
+        if is_entered || !is_same || state.is_held(now) {
             return None;
         }
     }
     let before = row.as_ref().map(|row| &row.state);
     let (profile, window) = (found.profile, found.window);
-    let scheduled = Scheduled { profile, window, document: found.document, row: before };
+    let scheduled = Scheduled { profile, window, document: found.document, extended: found.extended, row: before };
     let verdict = verdict(&scheduled, access);
     if verdict == Verdict::Keeps {
         return None;
@@ -133,13 +161,14 @@ impl<S: Store> Changing<'_, S> {
             Verdict::Keeps => Ok((claim, None)),
             Verdict::Ends(why) => self.end(why, claim).await,
             Verdict::Shortens(end) => self.shorten(*end, claim).await,
+            Verdict::ExtendsNothing(end, why) => Ok(self.take_back(*end, why, claim).await),
         }
     }
 
     async fn end(&self, why: &str, claim: GrantRow) -> Result<Changed, IamError> {
         let Found { principal, profile, window, .. } = *self.found;
         let run = self.run;
-        let deleted = timeout_at(self.limit, policies::delete(principal, self.policy, run)).await;
+        let deleted = timeout_at(self.limit, policies::delete(principal, self.policy, Turn::GoesAhead, run)).await;
         deleted.unwrap_or_else(|_| Err(IamError::unanswered("policy delete")))?;
         let notice = notice::schedule_ended(principal, profile, why, run.invocation);
         if let Err(error) = run.topic.publish(&notice).await {
@@ -151,7 +180,7 @@ impl<S: Store> Changing<'_, S> {
     }
 
     async fn shorten(&self, end: OffsetDateTime, claim: GrantRow) -> Result<Changed, IamError> {
-        let Found { principal, profile, window, document } = *self.found;
+        let Found { principal, profile, window, document, .. } = *self.found;
         let run = self.run;
         let window = Window { end, ..window };
         let configured = self.access.profiles.iter().find(|(name, _)| name.as_str() == profile);
@@ -178,6 +207,18 @@ impl<S: Store> Changing<'_, S> {
         let reason = "the scheduled access will end earlier, because `max_minutes` of its profile was lowered";
         let decision = self.decide(Outcome::Scheduled, reason.to_owned(), &claim, window);
         Ok((GrantRow { end, ..claim }, Some(decision)))
+    }
+
+    /// Takes back an extension that is not entered yet.
+    async fn take_back(&self, end: OffsetDateTime, why: &str, claim: GrantRow) -> Changed {
+        let Found { principal, profile, window, .. } = *self.found;
+        let notice = notice::not_extended(principal, profile, &timestamp::seconds(end), why, self.run.invocation);
+        if let Err(error) = self.run.topic.publish(&notice).await {
+            error!(error = chain(&error), "a notice was not sent");
+        }
+        let reason = format!("the access ends as before its extension: {why}");
+        let decision = self.decide(Outcome::Scheduled, reason, &claim, Window { end, ..window });
+        (GrantRow { end, awaits_entry: false, ..claim }, Some(decision))
     }
 
     fn decide(&self, outcome: Outcome, reason: String, row: &GrantRow, window: Window) -> Decision<Outcome> {

@@ -116,7 +116,8 @@ async fn check_scheduled<S: Store>(
     run: &Run<'_, S>,
 ) -> Option<Decision<Outcome>> {
     let profile = policy.name.strip_prefix(policy::PREFIX).filter(|_| window.is_scheduled(run.now()))?;
-    let found = Found { principal: &policy.principal, profile, window, document: Some(&policy.document) };
+    let (principal, document) = (&policy.principal, Some(policy.document.as_str()));
+    let found = Found { principal, profile, window, document, extended: None };
     scheduled::check(&found, deadline, run).await
 }
 

@@ -80,7 +80,7 @@ async fn enter<S: Store>(
 ) -> Result<(), IamError> {
     let window = row.state.window();
     // What was granted, or approved, is what is entered. A sweep ends or shortens a grant that no longer fits.
-    let scheduled = Scheduled { profile, window, document: None, row: Some(&row.state) };
+    let scheduled = Scheduled { profile, window, document: None, extended: None, row: Some(&row.state) };
     let fits = run.access.as_ref().is_ok_and(|access| verdict(&scheduled, access) == Verdict::Keeps);
     let document = policies::profile_document(profile, window, run).filter(|_| fits);
     let document = document.ok_or_else(|| IamError::busy("the grant no longer fits the configuration"))?;
@@ -129,7 +129,8 @@ async fn leave_if_over<S: Store>(
     if row.is_some_and(|row| row.state.gives_access(run.now())) {
         return Ok(());
     }
-    policies::delete(principal, &format!("{}{profile}", policy::PREFIX), run).await.map(drop)
+    // Nobody tries again, and the revoke ended everything that the person had.
+    policies::delete(principal, &format!("{}{profile}", policy::PREFIX), Turn::Revokes, run).await.map(drop)
 }
 
 /// Whether the approval or the review of an intent is on record. The invocation that wrote the intent may have died

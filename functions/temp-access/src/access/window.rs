@@ -66,7 +66,7 @@ pub(crate) async fn write<S: Store>(
     let mut last = center.turn().await;
     let claim = match turn {
         Turn::Waits => claim(deadline, run).await?,
-        Turn::GoesAhead => look(last.as_ref(), deadline, run).await,
+        Turn::GoesAhead | Turn::Revokes => look(last.as_ref(), deadline, run).await,
     };
     let written = Writer { change, turn, claim: &claim, center, run }.write().await;
     if let Ok(Written { is_changed: true, row: Some(row) }) = &written {
@@ -142,7 +142,7 @@ async fn look<S: Store>(last: Option<&WindowRow>, limit: Instant, run: &Run<'_, 
 async fn settle<S: Store>(claim: Claim, row: Option<WindowRow>, turn: Turn, run: &Run<'_, S>) {
     // A revoke leaves the row to the writer that holds it. The row may not exist yet.
     let is_writable = claim.revision.is_some() || claim.before.is_none() && row.is_some();
-    if !is_writable || turn == Turn::GoesAhead && (row.is_none() || run.is_ledger_lost.get()) {
+    if !is_writable || turn != Turn::Waits && (row.is_none() || run.is_ledger_lost.get()) {
         return;
     }
     let row = row.or(claim.before).unwrap_or_default();
@@ -223,7 +223,7 @@ impl<S: Store> Writer<'_, S> {
 
     /// Whether neither the ledger nor IAM may show a recent grant.
     fn is_blind(&self) -> bool {
-        self.turn == Turn::GoesAhead && self.run.is_ledger_lost.get()
+        self.turn != Turn::Waits && self.run.is_ledger_lost.get()
     }
 
     /// The shares after the change.
@@ -231,9 +231,13 @@ impl<S: Store> Writer<'_, S> {
         // The grants are read after the policy. A grant is recorded before it is written, so none is missing here.
         let holders = match self.turn {
             Turn::Waits => Some(holders(self.run).await.map_err(IamError::busy)?),
-            Turn::GoesAhead => match self.run.try_ledger(holders(self.run)).await {
+            Turn::GoesAhead | Turn::Revokes => match self.run.try_ledger(holders(self.run)).await {
                 LedgerAnswer::Done(holders) => Some(holders),
-                LedgerAnswer::Changed | LedgerAnswer::Lost => None,
+                // Only a revoke ends everything that the person has.
+                LedgerAnswer::Changed | LedgerAnswer::Lost if self.turn == Turn::Revokes => None,
+                LedgerAnswer::Changed | LedgerAnswer::Lost => {
+                    return Err(IamError::busy("the ledger does not say which access goes on"));
+                }
             },
         };
         Ok(window_policy::apply(&base.shares, self.change, holders.as_deref(), self.run.now()))

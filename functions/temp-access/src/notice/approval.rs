@@ -128,6 +128,28 @@ pub(crate) fn schedule_shortened(
     }
 }
 
+/// The notice that access ends as before its extension, which was not entered yet.
+pub(crate) fn not_extended(
+    principal: &Principal,
+    profile: &str,
+    end: &str,
+    why: &str,
+    invocation: &Invocation,
+) -> Notice {
+    Notice {
+        title: format!("Not let in for longer: {principal}"),
+        lines: vec![
+            format!(
+                "{principal} has access to account {} as {profile} until {end}, as before the extension: {why}.",
+                invocation.account
+            ),
+            "If it is needed for longer, ask again.".to_owned(),
+        ],
+        context: context(principal, "open", None),
+        ..Notice::default()
+    }
+}
+
 /// The names of doors, as many as the notice has room for beside its other lines.
 fn all_that_fit(doors: &[String]) -> String {
     let mut room = MOST_OF_DOORS;

@@ -245,3 +245,22 @@ fn the_row_is_read_back() {
     assert_eq!(slot.key(&principal).sk, "user/prd-hana/admin/hana");
     assert_eq!(review.key(&principal).sk, format!("review/{}", review.code));
 }
+
+/// The doors that the board and the notices name are those at which an approval succeeds.
+#[test]
+fn the_approvers_are_those_whose_approval_is_taken() {
+    let config = access(CONFIG);
+    let gone = access(&CONFIG.replace("[access.people.hana]", "[access.people.mio]"));
+    for (row, access, expected) in [
+        (waiting(&config, None, "one"), &config, vec!["temp-access:taro"]),
+        (review(&config), &config, vec!["temp-access:taro"]),
+        (waiting(&config, None, "one"), &gone, vec![]),
+        (review(&config), &gone, vec!["temp-access:taro"]),
+    ] {
+        assert_eq!(approvers(&row, access), expected);
+        for door in access.people.keys() {
+            let is_taken = decide(&row, door.as_str(), access, "two", NOW).is_ok();
+            assert_eq!(is_taken, expected.contains(&format!("temp-access:{door}").as_str()), "{door}");
+        }
+    }
+}

@@ -35,7 +35,10 @@ fn row(access: &Access, approved_by: Option<&str>) -> GrantRow {
 }
 
 fn judge(row: &GrantRow, config: &str) -> Verdict {
-    verdict(&Scheduled { profile: "admin", window: row.window(), document: None, row: Some(row) }, &access(config))
+    verdict(
+        &Scheduled { profile: "admin", window: row.window(), document: None, extended: None, row: Some(row) },
+        &access(config),
+    )
 }
 
 #[test]
@@ -73,7 +76,7 @@ fn a_grant_without_an_approval_ends_if_its_profile_needs_one_by_now() {
     assert_eq!(judge(&row(&access, Some("taro")), &needs), Verdict::Keeps);
     // Without a row, there is no approval on record.
     let window = row(&access, None).window();
-    let unrecorded = Scheduled { profile: "admin", window, document: None, row: None };
+    let unrecorded = Scheduled { profile: "admin", window, document: None, extended: None, row: None };
     assert!(matches!(verdict(&unrecorded, &self::access(&needs)), Verdict::Ends(_)));
 }
 
@@ -98,8 +101,9 @@ fn without_a_fingerprint_the_policys_text_is_compared() {
     let access = access(CONFIG);
     let window = row(&access, None).window();
     let document = policy::document(access.profiles.values().next().unwrap(), window, FROM - Duration::DAY);
-    let judge =
-        |document: &str| verdict(&Scheduled { profile: "admin", window, document: Some(document), row: None }, &access);
+    let judge = |document: &str| {
+        verdict(&Scheduled { profile: "admin", window, document: Some(document), extended: None, row: None }, &access)
+    };
     assert_eq!(judge(&document), Verdict::Keeps);
     // An earlier version wrote two minutes in front.
     assert_eq!(judge(&policy::document(access.profiles.values().next().unwrap(), window, FROM)), Verdict::Keeps);
@@ -113,8 +117,12 @@ fn a_short_fingerprint_of_an_earlier_version_counts_without_the_policys_text() {
     let mut row = row(&access, Some("taro"));
     row.consent.allows = Some("7KQ2M9XA".to_owned());
     let document = policy::document(access.profiles.values().next().unwrap(), row.window(), FROM - Duration::DAY);
-    let judge =
-        |document| verdict(&Scheduled { profile: "admin", window: row.window(), document, row: Some(&row) }, &access);
+    let judge = |document| {
+        verdict(
+            &Scheduled { profile: "admin", window: row.window(), document, extended: None, row: Some(&row) },
+            &access,
+        )
+    };
     assert!(matches!(judge(None), Verdict::Ends(why) if why.contains("has changed")));
     assert_eq!(judge(Some(&document)), Verdict::Keeps);
     assert!(matches!(judge(Some(&document.replace("\"*\"", "\"s3:*\""))), Verdict::Ends(_)));
@@ -125,4 +133,29 @@ fn a_short_fingerprint_of_an_earlier_version_counts_without_the_policys_text() {
     // Without a fingerprint and without the text, nothing shows what was granted.
     row.consent.allows = None;
     assert!(matches!(self::judge(&row, CONFIG), Verdict::Ends(why) if why.contains("has changed")));
+}
+
+/// The configuration ends no live access.
+#[test]
+fn what_an_extension_extends_goes_on() {
+    let config = access(CONFIG);
+    let row = row(&config, Some("taro"));
+    let judge = |config: &str, extended| {
+        let scheduled = Scheduled { profile: "admin", window: row.window(), document: None, extended, row: Some(&row) };
+        verdict(&scheduled, &access(config))
+    };
+    let end = FROM + Duration::hours(1);
+    assert_eq!(judge(CONFIG, Some(end)), Verdict::Keeps);
+    let changed = CONFIG.replace("actions = [\"*\"]", "actions = [\"s3:*\"]");
+    assert!(matches!(judge(&changed, Some(end)), Verdict::ExtendsNothing(at, _) if at == end));
+    assert!(matches!(judge(&changed, None), Verdict::Ends(_)));
+    for (most, expected) in [(30, None), (60, None), (90, Some(FROM + Duration::minutes(90)))] {
+        let lower = CONFIG.replace("default_minutes = 60", "default_minutes = 30");
+        let lower = lower.replace("max_minutes     = 120", &format!("max_minutes = {most}"));
+        match (judge(&lower, Some(end)), expected) {
+            (Verdict::Shortens(at), Some(expected)) => assert_eq!(at, expected),
+            (Verdict::ExtendsNothing(at, _), None) => assert_eq!(at, end),
+            (found, _) => panic!("{most}: {found:?}"),
+        }
+    }
 }

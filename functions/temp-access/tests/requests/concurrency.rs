@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use sekisho_domain::timestamp;
 use sekisho_lambda::Failure;
 use sekisho_ledger::Lease;
+use serde_json::json;
 use temp_access::principal::Kind::User;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -26,6 +27,32 @@ async fn two_grants_at_once_end_with_the_later_end() {
         let end = account.admin_end().unwrap();
         assert!(end.starts_with("2026-11-21T21:45:0"), "{first}\n{second}");
         assert!(first.contains(&end) || second.contains(&end));
+    }
+}
+
+/// The hub's answer is lost, and the same request is handed on again while its first attempt is still running.
+#[tokio::test(start_paused = true)]
+async fn two_attempts_of_one_request_at_once_make_one_grant() {
+    for ahead in [0, 1, 20, 60, 100, 140, 200, 300, 500] {
+        let mut account = Account::new();
+        account.function.hub = Some("222222222222".to_owned());
+        account.cloud.set_delays(vec![30, 5, 80, 10, 50, 20, 40]);
+        account.set_ledger_delays(vec![4, 12, 7, 30]);
+        let until = timestamp::millis(account.now() + Duration::from_secs(12));
+        let envelope = json!({"version": 1, "id": "one", "until": until, "door": null, "request":
+            {"user": "prd-user", "minutes": 30}});
+        let envelope = envelope.to_string();
+        let (first, second) = join(account.invoke_at("hub", &envelope), async {
+            sleep(Duration::from_millis(ahead)).await;
+            account.invoke_at("hub", &envelope).await
+        })
+        .await;
+        let end = account.admin_end().unwrap();
+        for answer in [text(first), text(second)] {
+            assert_eq!(answer.lines().next(), Some(format!("End time is {end}").as_str()), "{ahead}: {answer}");
+        }
+        let row = account.row("user/prd-user/admin").await.unwrap().state;
+        assert_eq!((timestamp::seconds(row.end), row.requests, row.lease), (end, vec!["one".to_owned()], Lease::FREE));
     }
 }
 

@@ -90,6 +90,40 @@ async fn a_revoke_repeats_a_throttled_delete() {
     assert_eq!(account.admin_end(), None);
 }
 
+/// A grant would be made under the row that says that the policy has to be deleted.
+#[tokio::test(start_paused = true)]
+async fn a_grant_waits_for_the_delete_that_a_revoke_owes() {
+    let account = with_shell();
+    let shell = r#"{"user":"prd-user","minutes":3000,"profile":"shell"}"#;
+    account.text(shell).await;
+    account.cloud.fail("DeleteUserPolicy", 10_000, THROTTLED);
+    account.invoke(REVOKE).await.unwrap_err();
+    for _ in 0..26 {
+        advance(minutes(60)).await;
+        assert!(account.follow_up().await.is_empty());
+        let error = account.invoke(shell).await.unwrap_err();
+        assert_eq!(error.error_type().name(), "Throttled", "{error}");
+    }
+    // The policy would give access for another day, so the follow-up still tries.
+    account.cloud.heal();
+    assert_eq!(account.follow_up().await, ["revoked"]);
+    assert_eq!(account.cloud.policy_names(User, "prd-user"), [""; 0]);
+    assert!(account.text(shell).await.starts_with("End time is "));
+}
+
+/// Afterwards, a grant takes the place of the policy.
+#[tokio::test(start_paused = true)]
+async fn no_grant_waits_for_a_delete_that_nobody_tries_any_more() {
+    let account = Account::new();
+    account.text(GRANT).await;
+    account.cloud.fail("DeleteUserPolicy", 10_000, THROTTLED);
+    account.invoke(REVOKE).await.unwrap_err();
+    advance(minutes(23 * 60)).await;
+    assert_eq!(account.invoke(GRANT).await.unwrap_err().error_type().name(), "Throttled");
+    advance(minutes(61)).await;
+    assert!(account.text(GRANT).await.starts_with("End time is "));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_follow_up_makes_the_delete_that_a_revoke_could_not_make() {
     let account = Account::new();

@@ -1,9 +1,10 @@
 //! Break-glass: access without an approval, which somebody else reviews afterwards.
 
+use futures_util::join;
 use sekisho_lambda::Failure;
 use serde_json::Value;
 use temp_access::principal::Kind::User;
-use tokio::time::{Duration, advance, timeout};
+use tokio::time::{Duration, advance, sleep, timeout};
 
 use crate::account::{Account, Fault, minutes, text};
 use crate::approvals::{DOORS, approve};
@@ -108,4 +109,30 @@ async fn no_break_glass_grant_is_without_a_review_and_no_review_without_a_grant(
     let answer = account.text_at("hana", &GLASS.replace("30", "5")).await;
     assert!(answer.contains("already has glass") && !answer.contains("review"), "{answer}");
     assert_eq!(account.text(PENDING).await.lines().count(), 1);
+}
+
+/// The answer of the hub is lost, so the request is repeated while its first attempt still waits for IAM. The first
+/// attempt fails, and the second one lets in.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_leaves_the_review_of_the_attempt_that_lets_in() {
+    let account = Account::with(DOORS);
+    account.cloud.fail("PutUserPolicy", 3, Fault::Code("Throttling", 400));
+    let puts = async |count| {
+        while account.cloud.calls().iter().filter(|call| *call == "PutUserPolicy").count() < count {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let second = async {
+        // The third call takes long.
+        puts(2).await;
+        account.cloud.set_delays(vec![2_000]);
+        puts(3).await;
+        account.cloud.set_delays(vec![]);
+        account.invoke_at_as("hana", "one", GLASS).await
+    };
+    let (first, second) = join!(account.invoke_at_as("hana", "one", GLASS), second);
+    assert_eq!(first.unwrap_err().error_type().name(), "Throttled");
+    let code = code(&text(second));
+    assert!(end(&account).is_some());
+    assert!(account.text(PENDING).await.starts_with(&format!("{code}: review of break-glass")));
 }

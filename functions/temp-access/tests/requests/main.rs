@@ -24,6 +24,7 @@ mod lists;
 mod pairs;
 mod people;
 mod people_doubts;
+mod people_ends;
 mod people_faults;
 mod people_full;
 mod people_later;

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::account::{Account, BEGIN, Fault, minutes};
 use crate::people::{account, revoke, user};
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [access]
 default_minutes = 60
 max_minutes     = 480
@@ -23,25 +23,25 @@ statements = [{ actions = ["ec2:*"], resources = ["*"] }]
 "#;
 const FAULT: Fault = Fault::Code("AccessDenied", 403);
 
-fn with_profiles() -> Account {
+pub fn with_profiles() -> Account {
     let mut account = account(0);
     reconfigure(&mut account, CONFIG);
     account
 }
 
-fn reconfigure(account: &mut Account, config: &str) {
+pub fn reconfigure(account: &mut Account, config: &str) {
     account.function.access = Document::parse("sekisho.toml", config).and_then(|document| document.access());
 }
 
 /// The configuration with other statements in one profile.
-fn changed(action: &str) -> String {
+pub fn changed(action: &str) -> String {
     let config = CONFIG.replace(&format!("{action}:*"), &format!("{action}:Get*"));
     assert_ne!(config, CONFIG);
     config
 }
 
 /// A request of Hana. `from` is in minutes after the beginning.
-async fn ask(account: &Account, profile: &str, minutes: u64, from: Option<u64>) -> String {
+pub async fn ask(account: &Account, profile: &str, minutes: u64, from: Option<u64>) -> String {
     let mut request = json!({"person": "hana@example.com", "profile": profile, "minutes": minutes});
     if let Some(from) = from {
         request["from"] = timestamp::seconds(BEGIN + crate::account::minutes(from)).into();
@@ -50,7 +50,7 @@ async fn ask(account: &Account, profile: &str, minutes: u64, from: Option<u64>) 
 }
 
 /// What the policy in force says: actions, and the end of each.
-fn statements(account: &Account) -> Vec<(String, String)> {
+pub fn statements(account: &Account) -> Vec<(String, String)> {
     let document: Value = account.cloud.people(|people| serde_json::from_str(people.document()).unwrap());
     let ours =
         document["Statement"].as_array().unwrap().iter().filter(|one| one["Condition"].get("StringEquals").is_some());
@@ -61,7 +61,7 @@ fn statements(account: &Account) -> Vec<(String, String)> {
     all
 }
 
-fn actions(account: &Account) -> Vec<String> {
+pub fn actions(account: &Account) -> Vec<String> {
     statements(account).into_iter().map(|(action, _)| action).collect()
 }
 

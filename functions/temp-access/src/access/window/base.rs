@@ -26,8 +26,10 @@ const SHOWN: Duration = Duration::minutes(2);
 pub(crate) enum Turn {
     /// It waits, also until IAM shows the last version, and needs the ledger.
     Waits,
-    /// It does none of this, like a revoke.
+    /// It waits for neither, but needs the ledger to change what the policy says.
     GoesAhead,
+    /// It does none of this, because a revoke ends access without the ledger, too.
+    Revokes,
 }
 
 /// The state of the policy on which the next version is based.
@@ -71,7 +73,7 @@ pub(crate) async fn newest<S: Store>(
         // The rest of the time is for the write.
         Turn::Waits => limit.checked_sub(ATTEMPT_TIMEOUT).unwrap_or(limit),
         // Whoever waits a little sees more often what others have written without the ledger.
-        Turn::GoesAhead => limit.min(Instant::now() + RECHECK_LIMIT / 2),
+        Turn::GoesAhead | Turn::Revokes => limit.min(Instant::now() + RECHECK_LIMIT / 2),
     };
     let row = row.filter(|row| turn == Turn::Waits || !row.is_unknown());
     loop {
