@@ -25,7 +25,6 @@ from tools.failure import Failure
 from tools.layout import LEDGER, ROOT
 from tools.operations.decision_log import Decided, decisions
 from tools.operations.environment import Environment, environment, environments
-from tools.operations.grant_rows import GIVING, unrecorded
 
 FUNCTION = "temp-access"
 FOLDER = ROOT / "audit"
@@ -33,6 +32,8 @@ FOLDER = ROOT / "audit"
 EARLIER = timedelta(days=21)
 # Decisions that concern nobody's access.
 LEFT_OUT = {"previewed", "listed", "helped", "swept", "idle"}
+# Decisions after which the principal has, or will have, access until the decision's `until`.
+GIVING = {"granted", "extended", "widened", "scheduled"}
 POLICY = "sekisho-"
 KINDS = ("user", "role", "person")
 COLUMNS = (
@@ -106,11 +107,7 @@ def audit(targets: Iterable[Environment], wanted: Period) -> Audit:
     result, unread = Audit(wanted), []
     for target in targets:
         try:
-            session = target.session()
-            found = list(decisions(session, LEDGER, FUNCTION, wanted.days()))
-            # The newest grants may not have their decisions yet.
-            last = min(wanted.days()[-1] + timedelta(days=1), now()) - timedelta(minutes=2)
-            found += unrecorded(session, LEDGER, found, (wanted.days()[0], last))
+            found = list(decisions(target.session(), LEDGER, FUNCTION, wanted.days()))
         except (Failure, ClientError, BotoCoreError) as error:
             unread.append(f"{target.name}: {error}")
             continue

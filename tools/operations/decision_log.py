@@ -28,10 +28,10 @@ def decisions(session: boto3.Session, table: str, function: str, days: Iterable[
             for row in page["Items"]:
                 at, request = row["sk"]["S"].split("#")[:2]
                 for one in row.get("decisions", {}).get("L", []):
-                    yield Decided(at, request, plain(one))
+                    yield Decided(at, request, _plain(one))
 
 
-def plain(value: dict[str, Any]) -> Any:
-    """Converts a value of DynamoDB to a plain value: maps, texts and truth values, and numbers as texts."""
+def _plain(value: dict[str, Any]) -> Any:
+    """Converts a value of DynamoDB to a plain value. A decision contains only maps and texts."""
     ((kind, content),) = value.items()
-    return {name: plain(one) for name, one in content.items()} if kind == "M" else content
+    return {name: _plain(one) for name, one in content.items()} if kind == "M" else content

@@ -258,7 +258,7 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
     }
 }
 
-/// Records the decisions, sends the notices, and then settles the grant's row, which says whether its notice was sent.
+/// Records the decisions, sends the notices, and then settles the grant's row, which says whether both succeeded.
 /// Returns a warning for the caller about each step that failed. None of these failures is an error, because the access
 /// itself is already changed.
 async fn record<S: Store>(report: &mut Report, run: &Run<'_, S>, deadline: Instant) -> Vec<&'static str> {
@@ -277,12 +277,14 @@ async fn record<S: Store>(report: &mut Report, run: &Run<'_, S>, deadline: Insta
         published.into_iter().collect::<Result<(), _>>()
     };
     let (recorded, published) = join!(timeout_at(ledger_deadline, write), timeout_at(deadline, publish));
-    let published = failure(published);
+    let (recorded, published) = (failure(recorded), failure(published));
     if let Some(settlement) = &mut report.settlement
         && !report.notices.is_empty()
     {
-        settlement.row.owes_notice = published.is_some();
-        settlement.row.is_wider &= published.is_some();
+        // With the notice, a follow-up also records a decision.
+        let owes_notice = published.is_some() || recorded.is_some();
+        settlement.row.owes_notice = owes_notice;
+        settlement.row.is_wider &= owes_notice;
     }
     // If the invocation dies before this write, the row keeps the intent, and a follow-up sends the notice again.
     let settled = timeout_at(run.deadline(SETTLE_LIMIT), settle(report.settlement.as_ref(), run)).await;
@@ -291,7 +293,7 @@ async fn record<S: Store>(report: &mut Report, run: &Run<'_, S>, deadline: Insta
         error!(error, "a grant was not settled in the ledger");
         warnings.push("The ledger records the intent, but not that the grant was carried out.");
     }
-    if let Some(error) = failure(recorded) {
+    if let Some(error) = recorded {
         error!(error, "decisions were not recorded");
         warnings.push("The ledger did not record this request; the function's log did.");
     }

@@ -89,7 +89,7 @@ pub struct GrantRow {
     /// Whether a revoke could not delete the policy, so that a follow-up has to delete it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub owes_delete: bool,
-    /// Whether the notice about the grant could not be sent yet.
+    /// Whether the notice about the grant could not be sent yet, or its decision not be recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub owes_notice: bool,
     /// The end about which a reminder was sent.

@@ -131,7 +131,7 @@ async fn send_notice<S: Store>(
     let state = if row.state.state == State::Intent { State::Granted } else { row.state.state };
     let settled = GrantRow { owes_notice: false, is_wider: false, ..row.state.clone() }.settled(state);
     write(&row, &settled, deadline, run).await;
-    let reason = "access was given earlier, and its notice was missing";
+    let reason = "access was given earlier, and its notice or its decision was missing";
     let outcome = match (is_scheduled, is_wider) {
         (true, _) => Outcome::Scheduled,
         (false, true) => Outcome::Widened,

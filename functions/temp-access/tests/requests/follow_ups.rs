@@ -122,6 +122,26 @@ async fn a_notice_that_a_crash_prevented_is_sent_by_the_next_follow_up() {
     assert!(account.follow_up().await.is_empty());
 }
 
+/// The audit reads decisions. If a grant could not record its own, the next follow-up does, with the notice.
+#[tokio::test(start_paused = true)]
+async fn a_decision_that_was_not_recorded_is_recorded_by_the_next_follow_up() {
+    for again in [false, true] {
+        let account = Account::new();
+        account.fail_ledger(|operation| operation == "record");
+        let answer = account.text(r#"{"user":"prd-user","minutes":30,"reason":"fire"}"#).await;
+        assert!(answer.contains("The ledger did not record this request"), "{answer}");
+        assert!(account.outcomes().is_empty());
+        account.fail_ledger(|_| false);
+        if again {
+            account.text(r#"{"user":"prd-user","minutes":30,"reason":"fire"}"#).await;
+        }
+        assert_eq!(account.follow_up().await, ["granted"], "{again}");
+        let notices = account.cloud.published();
+        assert!(notices.len() == 2 && notices.iter().all(|notice| notice.contains("Let in: user prd-user until")));
+        assert!(account.follow_up().await.is_empty());
+    }
+}
+
 /// The process dies after the wider policy was put.
 #[tokio::test(start_paused = true)]
 async fn a_notice_that_a_crash_prevented_says_that_the_access_may_be_wider() {
