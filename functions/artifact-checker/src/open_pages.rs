@@ -22,11 +22,14 @@ pub(crate) struct OpenPages {
     first: u64,
 }
 
+/// An open page.
 #[derive(Debug)]
-struct OpenPage {
-    /// The number of objects that are not checked yet.
+pub(crate) struct OpenPage {
+    /// The number of objects that are not checked yet, without the slow ones.
     unchecked: usize,
     totals: SweepTotals,
+    /// The objects whose checks take long, and for which the page does not wait.
+    slow: Vec<ListedObject>,
     end: Option<ListPosition>,
 }
 
@@ -41,10 +44,13 @@ pub(crate) struct WaitingObject {
     pub(crate) is_sample: bool,
 }
 
-/// A finished page: all its objects, and all objects of earlier pages, are checked.
+/// A finished page: all its objects, and all objects of earlier pages, are checked, but for the slow ones.
 #[derive(Debug)]
 pub(crate) struct FinishedPage {
     pub(crate) totals: SweepTotals,
+    /// The objects whose checks have not ended. Until now, they belonged to the page, so that an invocation that lists
+    /// the page again does not count them twice.
+    pub(crate) slow: Vec<ListedObject>,
     /// The position at the end of the page; `None` if the page is the last.
     pub(crate) end: Option<ListPosition>,
 }
@@ -64,7 +70,7 @@ impl OpenPages {
         let mut totals = SweepTotals::default();
         totals.checks.writes_and_lists = 1;
         totals.unchanged = unchanged;
-        self.pages.push_back(OpenPage { unchecked: page.objects.len(), totals, end: page.end });
+        self.pages.push_back(OpenPage { unchecked: page.objects.len(), totals, slow: Vec::new(), end: page.end });
         let waiting = |(n, object): (usize, ListedObject)| WaitingObject { page: number, object, is_sample: n == 0 };
         self.waiting.extend(page.objects.into_iter().enumerate().map(waiting));
     }
@@ -74,27 +80,38 @@ impl OpenPages {
         self.waiting.pop_front()
     }
 
-    /// Adds the result of a checked object to page `number`.
-    pub(crate) fn object_checked(&mut self, number: u64, object: CheckedObject) {
-        let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
-        if let Some(page) = self.pages.get_mut(index) {
-            page.unchecked -= 1;
-            page.totals.add_object(object);
-        }
+    /// Page `number`; `None` if it has ended.
+    pub(crate) fn page(&mut self, number: u64) -> Option<&mut OpenPage> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.pages.get_mut(index)
     }
 
-    /// Lets page `number` finish without an object whose check takes long.
-    pub(crate) fn object_left(&mut self, number: u64) {
-        let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
-        if let Some(page) = self.pages.get_mut(index) {
-            page.unchecked -= 1;
-        }
+    /// The number of slow objects.
+    pub(crate) fn slow(&self) -> usize {
+        self.pages.iter().map(|page| page.slow.len()).sum()
     }
 
     /// Removes the first page if it is finished.
     pub(crate) fn pop_finished(&mut self) -> Option<FinishedPage> {
         let page = self.pages.pop_front_if(|page| page.unchecked == 0)?;
         self.first += 1;
-        Some(FinishedPage { totals: page.totals, end: page.end })
+        Some(FinishedPage { totals: page.totals, slow: page.slow, end: page.end })
+    }
+}
+
+impl OpenPage {
+    /// Adds the result of the check of an object of the page.
+    pub(crate) fn end_object(&mut self, object: &ListedObject, checked: CheckedObject) {
+        match self.slow.iter().position(|slow| slow == object) {
+            Some(at) => drop(self.slow.swap_remove(at)),
+            None => self.unchecked -= 1,
+        }
+        self.totals.add_object(checked);
+    }
+
+    /// Lets the page end without an object whose check takes long.
+    pub(crate) fn set_aside(&mut self, object: ListedObject) {
+        self.unchecked -= 1;
+        self.slow.push(object);
     }
 }

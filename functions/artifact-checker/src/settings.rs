@@ -11,6 +11,7 @@ use crate::key::KeyArn;
 use crate::rate::Rates;
 use crate::repair::RepairRule;
 use crate::request::SweepRequest;
+use crate::sweep_ranges::MOST_RANGES;
 
 /// At half of S3's rate, these objects take about seven seconds. A smaller bucket needs no second invocation.
 const ALONE: usize = 20_000;
@@ -35,7 +36,7 @@ pub struct Settings {
     pub manifest_part: usize,
     /// The URL of the queue of the ranges of sweeps.
     pub queue_url: String,
-    /// The most invocations that work on the ranges of sweeps at the same time.
+    /// The most invocations that Lambda lets work on the ranges of sweeps at the same time.
     pub concurrency: u32,
 }
 
@@ -55,6 +56,11 @@ impl Settings {
     pub(crate) fn most_repairs(&self, request: &SweepRequest, rule: &RepairRule) -> Option<u64> {
         let repairs = !request.dry_run && !matches!(rule, RepairRule::Report(_));
         repairs.then_some(self.artifacts.confirm_above)
+    }
+
+    /// How many invocations share the rates of a sweep. Further ones would find no range.
+    pub(crate) fn invocations(&self) -> u32 {
+        self.concurrency.min(MOST_RANGES)
     }
 
     /// Reads the settings.

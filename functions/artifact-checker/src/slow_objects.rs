@@ -43,13 +43,13 @@ impl SlowObjects {
         self.0.iter().map(|slow| slow.object.clone()).collect()
     }
 
-    /// Adds an object. Returns `false` if there is no room.
-    pub(crate) fn add(&mut self, object: &ListedObject) -> bool {
-        let has_room = self.0.len() < MOST_SLOW;
-        if has_room {
-            self.0.push(SlowObject { object: object.clone(), runs: 0, of_set_aside: false });
-        }
-        has_room
+    /// Whether there is room for one more object besides so many others.
+    pub(crate) fn has_room(&self, others: usize) -> bool {
+        self.0.len() + others < MOST_SLOW
+    }
+
+    pub(crate) fn add(&mut self, objects: Vec<ListedObject>) {
+        self.0.extend(objects.into_iter().map(|object| SlowObject { object, runs: 0, of_set_aside: false }));
     }
 
     pub(crate) fn remove(&mut self, object: &ListedObject) {
@@ -93,10 +93,10 @@ mod tests {
     fn the_slow_objects_of_a_range_that_is_set_aside_are_checked_once_more_or_named() {
         let object = |key: &str| ListedObject { key: key.to_owned(), version: None, is_latest: true, written: None };
         let (mut range, mut rest, mut next) = (SlowObjects::default(), SlowObjects::default(), SlowObjects::default());
-        range.add(&object("k"));
+        range.add(vec![object("k")]);
         assert_eq!(range.leave(None), ["k"]);
         assert_eq!((range.leave(Some(&mut rest)).len(), rest.objects()), (0, vec![object("k")]));
-        rest.add(&object("l"));
+        rest.add(vec![object("l")]);
         assert_eq!((rest.leave(Some(&mut next)), next.objects()), (vec!["k".to_owned()], vec![object("l")]));
     }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The most ranges that are open at the same time. Their keys have to fit into the row of the sweep.
-pub(crate) const MOST_RANGES: usize = 100;
+pub(crate) const MOST_RANGES: u32 = 100;
 /// The most unchecked ranges that the row of the sweep names.
 const NAMED_UNCHECKED: usize = 10;
 

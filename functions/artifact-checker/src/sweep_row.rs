@@ -310,6 +310,11 @@ impl SweepRow {
         self.was_interrupted
     }
 
+    /// Forgets that the attempt before this one died or failed, because nothing of it is left.
+    pub(crate) fn forget_interruption(&mut self) {
+        self.was_interrupted = false;
+    }
+
     /// In the row of a range, its number.
     pub(crate) fn range_number(&self) -> u32 {
         self.range.unwrap_or_default()
@@ -366,7 +371,7 @@ impl SweepRow {
         self.until.is_held(now, TERM)
     }
 
-    /// Whether an object has left its page because its check takes long.
+    /// Whether a page has ended without an object whose check takes long.
     pub(crate) fn has_slow(&self) -> bool {
         !self.slow.is_empty()
     }
@@ -376,9 +381,14 @@ impl SweepRow {
         self.slow.objects()
     }
 
-    /// Remembers an object whose check takes long. Returns `false` if the row already has the allowed number.
-    pub(crate) fn set_aside(&mut self, object: &ListedObject) -> bool {
-        self.slow.add(object)
+    /// Whether the row has room for one more object whose check takes long, besides so many others.
+    pub(crate) fn has_room_for_slow(&self, others: usize) -> bool {
+        self.slow.has_room(others)
+    }
+
+    /// Remembers the objects without which a page has ended.
+    pub(crate) fn add_slow(&mut self, objects: Vec<ListedObject>) {
+        self.slow.add(objects);
     }
 
     /// Adds the result of a check that took long.

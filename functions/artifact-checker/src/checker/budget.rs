@@ -70,8 +70,25 @@ impl Drop for Permit<'_> {
     }
 }
 
-fn key(request: &SweepRequest) -> Key {
-    Key { sk: "repairs".to_owned(), ..SweepRow::key(&request.bucket, request.mode()) }
+/// The key of a sweep's row. A sweep that was replaced may go on for some seconds, and has its own row.
+fn key(request: &SweepRequest, sweep: &str) -> Key {
+    Key { sk: format!("repairs#{sweep}"), ..SweepRow::key(&request.bucket, request.mode()) }
+}
+
+/// Reads how many objects a sweep has repaired, with the revision of its row.
+async fn repaired<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    sweep: &str,
+) -> Result<(u64, Option<u64>), Error> {
+    let key = key(request, sweep);
+    if let Some(row) = run.ledger.read::<BudgetRow>(&key).await? {
+        return Ok((row.state.repaired, Some(row.revision)));
+    }
+    // An earlier version of this function counted all sweeps of a mode in one row.
+    let earlier = run.ledger.read::<BudgetRow>(&Key { sk: "repairs".to_owned(), ..key }).await?;
+    let repaired = earlier.filter(|row| row.state.sweep == sweep).map_or(0, |row| row.state.repaired);
+    Ok((repaired, None))
 }
 
 impl Budget {
@@ -88,10 +105,8 @@ impl Budget {
         sweep: &SweepRow,
     ) -> Result<Self, Error> {
         let Some(limit) = run.settings.most_repairs(request, rule) else { return Ok(Self::default()) };
-        let key = key(request);
-        let (is_other_open, counted) =
-            try_join!(is_other_open(run, request, &sweep.sweep), run.ledger.read::<BudgetRow>(&key))?;
-        let repaired = counted.filter(|row| row.state.sweep == sweep.sweep).map_or(0, |row| row.state.repaired);
+        let (is_other_open, (repaired, _)) =
+            try_join!(is_other_open(run, request, &sweep.sweep), repaired(run, request, &sweep.sweep))?;
         let budget = Self::new(limit, repaired);
         budget.is_other_open.set(is_other_open);
         Ok(budget)
@@ -138,12 +153,10 @@ impl Budget {
         sweep: &str,
         own: u64,
     ) -> Result<u64, Error> {
-        let key = key(request);
+        let key = key(request, sweep);
         let mut attempts = 0;
         loop {
-            let known = run.ledger.read::<BudgetRow>(&key).await?;
-            let revision = known.as_ref().map(|row| row.revision);
-            let before = known.filter(|row| row.state.sweep == sweep).map_or(0, |row| row.state.repaired);
+            let (before, revision) = repaired(run, request, sweep).await?;
             let expires = epoch_millis(run.now() + RETENTION) / 1000;
             let row = BudgetRow { sweep: sweep.to_owned(), repaired: before + own, expires };
             match run.ledger.write(&key, &row, revision, run.request_id()).await {

@@ -1,11 +1,14 @@
 //! Checks one object: reads its metadata, decides, and repairs the object if the plan says so.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::aws::s3::S3;
 use crate::checker::budget::Budget;
@@ -44,6 +47,8 @@ pub(crate) struct CheckRequest {
     /// Whether to read a byte of an object under the right key. A sweep reads few objects, because a read needs KMS and a
     /// HEAD does not. If the right key decrypts one object, it also decrypts the other objects under that key.
     pub(crate) reading: Reading,
+    /// When the check began. The time for which it waits for the rates is added.
+    pub(crate) began: Rc<Cell<Instant>>,
 }
 
 /// The differences between the check for an event and the check of a sweep.
@@ -150,11 +155,11 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
 
     /// Checks an object, and repairs it if the plan says so.
     pub(crate) async fn check(&self, request: &mut CheckRequest) -> Result<CheckedObject, CheckError> {
-        let CheckRequest { progress, is_latest, reading } = request;
+        let CheckRequest { progress, is_latest, reading, began } = request;
         let mut encryption = progress.before().cloned();
         let mut looks = 0;
         while looks < MOST_LOOKS {
-            self.limits.s3.pass(1).await;
+            self.limits.s3.pass(1, began).await;
             let look = self.repairer.inspector.look(&progress.object).await?;
             encryption = encryption.or_else(|| look.encryption());
             let conclusion = |verdict, was_read| Conclusion::of(progress, encryption.clone(), verdict, was_read);
@@ -166,7 +171,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                     Reading::Skip(verdict) if !facts.is_archived && progress.before().is_none() => {
                         return Ok(self.checked(conclusion(verdict.clone(), false)));
                     }
-                    _ => match Box::pin(self.prove(&progress.object, &facts)).await? {
+                    _ => match Box::pin(self.prove(&progress.object, &facts, began)).await? {
                         Proof::Read => return Ok(self.checked(conclusion(progress.verdict(), true))),
                         Proof::Failed(verdict) => {
                             let failed_read = Some(verdict.clone()).filter(is_about_key_or_reader);
@@ -198,7 +203,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
             }
             progress.requests = planned_requests;
             let key = progress.object.key.clone();
-            let repair = self.repair(progress, step.requests(facts.size));
+            let repair = self.repair(progress, step.requests(facts.size), began);
             let repaired = Box::pin(self.turns.take(&key, repair)).await;
             // The write counts, whatever follows: the object may be archived, or not readable.
             if progress.before().is_some()
@@ -214,9 +219,9 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Err(CheckError::ObjectKeepsChanging)
     }
 
-    async fn prove(&self, object: &ObjectId, facts: &ObjectFacts) -> Result<Proof, CheckError> {
-        self.limits.s3.pass(1).await;
-        self.limits.kms.pass(1).await;
+    async fn prove(&self, object: &ObjectId, facts: &ObjectFacts, began: &Cell<Instant>) -> Result<Proof, CheckError> {
+        self.limits.s3.pass(1, began).await;
+        self.limits.kms.pass(1, began).await;
         Ok(self.repairer.inspector.prove(object, facts).await?)
     }
 
@@ -239,10 +244,15 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
 
     /// Repairs an object under a claim with about these requests. If another invocation has the claim, this function
     /// returns `None` after a pause, so that the caller tries again.
-    async fn repair(&self, progress: &mut Progress, requests: RequestCount) -> Result<Option<Repaired>, CheckError> {
+    async fn repair(
+        &self,
+        progress: &mut Progress,
+        requests: RequestCount,
+        began: &Cell<Instant>,
+    ) -> Result<Option<Repaired>, CheckError> {
         let Repairer { ledger, clock, .. } = self.repairer;
-        self.limits.s3.pass(u32::try_from(requests.reads).unwrap_or(u32::MAX)).await;
-        self.limits.kms.pass(KMS_REQUESTS_OF_A_REPAIR).await;
+        self.limits.s3.pass(u32::try_from(requests.reads).unwrap_or(u32::MAX), began).await;
+        self.limits.kms.pass(KMS_REQUESTS_OF_A_REPAIR, began).await;
         match take(ledger, &progress.object, &self.mode.holder, clock()).await? {
             Take::Taken(mut claim) => {
                 let repaired = self.repairer.repair(progress, &mut claim).await;

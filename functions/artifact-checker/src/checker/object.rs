@@ -1,12 +1,14 @@
 //! The use case in which an event of S3 reports a written object.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::aws::codepipeline::ArtifactWriters;
@@ -151,7 +153,12 @@ async fn check_object<L: Store>(
         budget: Budget::default(),
     };
     let checker = ObjectChecker::new(run, s3, &reader, right_key, rule, mode);
-    let mut request = CheckRequest { progress: Progress::of(&written.id), is_latest: true, reading: Reading::Read };
+    let mut request = CheckRequest {
+        progress: Progress::of(&written.id),
+        is_latest: true,
+        reading: Reading::Read,
+        began: Rc::new(Cell::new(Instant::now())),
+    };
     let mut attempts = 1;
     let decision = loop {
         match Box::pin(checker.check_written(&mut request)).await {

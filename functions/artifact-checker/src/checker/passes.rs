@@ -193,9 +193,9 @@ impl Passes {
                 (None, Some(_)) => None,
             };
             row.basis = complete.map(|complete| Basis { complete, last, right_key: right_key.to_string() });
-        } else if leaves == Leaves::Unrecorded && pass.since.is_none() {
+        } else if leaves == Leaves::Unrecorded && (pass.since.is_none() || pass.totals.untracked > 0) {
             // An incremental sweep leaves out old objects without a finding, such as one that this pass found wrong and
-            // did not record.
+            // did not record. What an incremental pass has not checked, the next one checks.
             row.basis = None;
         }
         row

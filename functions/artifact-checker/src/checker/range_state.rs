@@ -15,7 +15,6 @@ use crate::error::SweepError;
 use crate::rate::Rates;
 use crate::request::{SweepMode, SweepRequest};
 use crate::run::Run;
-use crate::sweep_ranges::MOST_RANGES;
 use crate::sweep_row::{SweepRow, shortened};
 
 /// After so many ranges that could not be checked, the fault does not lie in single objects, so each further range is
@@ -102,13 +101,19 @@ pub(crate) struct Share {
     pub(crate) leaves_rest: bool,
 }
 
-/// The rates of an invocation that works on a sweep. The answer changes when another sweep begins.
+/// The rates of an invocation that works on a sweep. The answer changes when another sweep begins, and is an error if that
+/// sweep has replaced the sweep of the invocation's range.
 pub(crate) async fn share<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<Share, Error> {
     let whole = run.settings.rates;
-    let of_range = whole.share(run.settings.concurrency);
+    let of_range = whole.share(run.settings.invocations());
     if request.range.is_none() {
         let leaves_rest = has_any_other_sweep(run, request).await?;
         return Ok(Share { rates: if leaves_rest { of_range } else { whole }, leaves_rest });
+    }
+    let own = SweepRow::key(&request.bucket, request.mode());
+    let sweep = run.ledger.read::<SweepRow>(&own).await?.map(|row| row.state.sweep);
+    if sweep != request.sweep {
+        return Err(Error::Changed(own));
     }
     // Each partition that the configuration names belongs to one range of a sweep, which takes half of its rate. Without
     // names, and beside another sweep, the ranges share half of the rate of one partition.
@@ -156,7 +161,7 @@ pub(crate) async fn divide<L: Store>(
     end: Option<&str>,
 ) -> Result<Option<String>, SweepError> {
     let Some(number) = request.range else { return Ok(None) };
-    let wanted = usize::try_from(run.settings.concurrency).unwrap_or(MOST_RANGES).min(MOST_RANGES);
+    let wanted = usize::try_from(run.settings.invocations()).unwrap_or(usize::MAX);
     let row = run.ledger.read::<SweepRow>(&SweepRow::key(&request.bucket, request.mode())).await?;
     if row.is_none_or(|row| row.state.ranges.len() >= wanted) {
         return Ok(None);

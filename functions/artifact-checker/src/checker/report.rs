@@ -20,7 +20,9 @@ const CSV: &str = "text/csv; charset=utf-8";
 pub(crate) async fn write<L: Store>(run: &Run<'_, L>, bucket: &str, row: &mut SweepRow) {
     let findings = mem::take(&mut row.totals.unwritten);
     let mut left = mem::take(&mut row.totals.unwritten_left);
-    if findings.is_empty() {
+    // A dead attempt may have written this part with objects that this attempt has not found wrong.
+    let replaces_part = row.was_interrupted();
+    if findings.is_empty() && !replaces_part {
         return;
     }
     let own = &run.settings.bucket;
@@ -42,8 +44,7 @@ pub(crate) async fn write<L: Store>(run: &Run<'_, L>, bucket: &str, row: &mut Sw
         put(&folder, "csv", CSV, csv(&findings)),
         put(&folder, "jsonl", "application/x-ndjson", json_lines(&findings)),
     ];
-    // A dead attempt may have written this part of the manifests with objects that a later part of this attempt has.
-    if left.count > 0 || row.was_interrupted() {
+    if left.count > 0 || replaces_part {
         for bucket_key in [false, true] {
             let lines = left.lines.remove(&bucket_key).unwrap_or_default();
             writes.push(put(&parts(&folder, bucket_key), "csv", CSV, lines));
@@ -51,7 +52,8 @@ pub(crate) async fn write<L: Store>(run: &Run<'_, L>, bucket: &str, row: &mut Sw
     }
     match try_join_all(writes).await {
         Ok(_) => {
-            row.totals.report_parts += 1;
+            row.forget_interruption();
+            row.totals.report_parts += u32::from(!findings.is_empty());
             row.totals.left += left.count;
         }
         Err(error) => {

@@ -1,5 +1,6 @@
 //! Retries the stage of a pipeline that failed because of an artifact, after the artifact was repaired.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use sekisho_domain::decision::Decision;
@@ -7,7 +8,7 @@ use sekisho_lambda::failure::chain;
 use sekisho_lambda::{ServiceError, telemetry};
 use sekisho_ledger::{Error as LedgerError, Store};
 use time::OffsetDateTime;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -28,8 +29,10 @@ use crate::verdict::in_words;
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(2);
 /// The pause between two looks at the actions, and before a throttled call is repeated.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How often a throttled retry is tried even if there is no time to wait. The SDK does not repeat this call.
+/// How often a retry is tried even if there is no time to wait. The SDK does not repeat the call that retries a stage.
 const ATTEMPTS: u32 = 3;
+/// A sweep looks at the actions again after this time. An action may fail after the first repair of the sweep.
+const LONGEST_OLD: Duration = Duration::from_secs(30);
 const IN_PROGRESS: &str = "InProgress";
 const FAILED: &str = "Failed";
 
@@ -40,9 +43,15 @@ pub(crate) struct StageRetrier<'a, L> {
     bucket: &'a str,
     /// The right key of the bucket.
     right_key: &'a KeyArn,
-    /// The runs of actions at the first repair of a sweep, or why CodePipeline does not show them. An error is kept,
-    /// too, because a sweep that repairs many objects would otherwise ask again for each of them.
-    runs: OnceCell<Result<Vec<ActionRun>, String>>,
+    /// The last look at the runs of actions.
+    runs: Mutex<Option<Look>>,
+}
+
+/// A look at the runs of actions. A sweep that repairs many objects does not look again for each of them.
+struct Look {
+    at: OffsetDateTime,
+    /// The runs, or why CodePipeline does not show them.
+    runs: Rc<Result<Vec<ActionRun>, String>>,
 }
 
 /// What was done about the pipeline of a repaired artifact.
@@ -62,7 +71,7 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         bucket: &'a str,
         right_key: &'a KeyArn,
     ) -> Self {
-        Self { run, stores, bucket, right_key, runs: OnceCell::new() }
+        Self { run, stores, bucket, right_key, runs: Mutex::default() }
     }
 
     /// Returns the decision about an object that the check for an event has repaired before `checked`, and the decision
@@ -108,10 +117,15 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         if !self.run.settings.artifacts.retry_stage || repaired.outcome != Outcome::Repaired {
             return (repaired, None);
         }
-        // The object is compliant now, so no later check of it would retry the stage.
+        // The object is compliant now, so no later check of it would retry the stage. Each attempt looks at everything
+        // again, because a newer order may have begun.
+        let mut attempts = 1;
         let retry = loop {
             match Box::pin(self.retry(key, old_key, checked, wait_until)).await {
-                Err(CheckError::Service(error)) if !error.is_refused() && self.run.now() < wait_until => {
+                Err(CheckError::Service(error))
+                    if !error.is_refused() && (attempts < ATTEMPTS || self.run.now() < wait_until) =>
+                {
+                    attempts += 1;
                     sleep(PAUSE).await;
                 }
                 retry => break retry,
@@ -136,9 +150,9 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         checked: OffsetDateTime,
         wait_until: OffsetDateTime,
     ) -> Result<Retry, CheckError> {
+        let look = self.look().await;
         let mut fresh;
-        let read = || async { self.read_runs().await.map_err(|error| chain(&error)) };
-        let mut runs = match self.runs.get_or_init(read).await {
+        let mut runs = match &*look {
             Ok(runs) => runs,
             Err(why) if self.run.now() >= wait_until => return Ok(Retry::NotRetried(why.clone())),
             Err(_) => {
@@ -194,7 +208,7 @@ impl<'a, L: Store> StageRetrier<'a, L> {
                 return Ok(Retry::NotRetried(format!("another input is not repaired yet: {input}")));
             }
         }
-        self.retry_once(run, key, wait_until).await
+        self.retry_once(run, key).await
     }
 
     /// Whether the latest version of an artifact is under the right key.
@@ -209,12 +223,7 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         Ok(matches!(status, KeyStatus::Usable(key) if key == *self.right_key))
     }
 
-    async fn retry_once(
-        &self,
-        run: &ActionRun,
-        artifact: &str,
-        wait_until: OffsetDateTime,
-    ) -> Result<Retry, CheckError> {
+    async fn retry_once(&self, run: &ActionRun, artifact: &str) -> Result<Retry, CheckError> {
         let Run { ledger, .. } = *self.run;
         let key = StageRetryRow::key(run);
         let once = || Ok(Retry::NotRetried("the stage was retried before, and is retried only once".to_owned()));
@@ -231,16 +240,7 @@ impl<'a, L: Store> StageRetrier<'a, L> {
             Err(LedgerError::Changed(_)) => return once(),
             Err(error) => return Err(error.into()),
         };
-        let mut attempts = 1;
-        let retried = loop {
-            match executions::retry_stage(&self.run.clients.stage_retries, run).await {
-                Err(error) if is_throttled(&error) && (attempts < ATTEMPTS || self.run.now() < wait_until) => {
-                    attempts += 1;
-                    sleep(PAUSE).await;
-                }
-                retried => break retried,
-            }
-        };
+        let retried = executions::retry_stage(&self.run.clients.stage_retries, run).await;
         if let Err(error) = &retried
             && (error.is_refused() || is_throttled(error))
         {
@@ -257,6 +257,18 @@ impl<'a, L: Store> StageRetrier<'a, L> {
                 Ok(Retry::NotRetried(format!("it is unknown whether CodePipeline retries the stage: {why}")))
             }
         }
+    }
+
+    /// The runs of actions, as they were a short time ago.
+    async fn look(&self) -> Rc<Result<Vec<ActionRun>, String>> {
+        let mut last = self.runs.lock().await;
+        if let Some(look) = last.as_ref().filter(|look| self.run.now() - look.at < LONGEST_OLD) {
+            return Rc::clone(&look.runs);
+        }
+        let at = self.run.now();
+        let runs = Rc::new(self.read_runs().await.map_err(|error| chain(&error)));
+        *last = Some(Look { at, runs: Rc::clone(&runs) });
+        runs
     }
 
     /// The runs of the bucket's pipelines, from the latest to the earliest of each pipeline.

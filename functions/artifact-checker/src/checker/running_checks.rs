@@ -1,9 +1,12 @@
 //! The checks of a sweep that are running, and the objects whose checks take long.
 //!
-//! A copy of a very large object takes longer than an invocation. Such an object leaves its page, so that the sweep's
-//! position moves on, and stays in the sweep's row until its check ends in this invocation or in a later one.
+//! A copy of a very large object takes longer than an invocation. Its page may end without such an object, so that the
+//! sweep's position moves on. The object then stays in the sweep's row until its check ends in this invocation or in a
+//! later one.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +16,8 @@ use crate::open_pages::{OpenPages, WaitingObject};
 use crate::sweep_row::SweepRow;
 use crate::sweep_totals::CheckedObject;
 
-/// A check that runs for longer than this leaves its page.
+/// The page of a check that runs for longer than this does not wait for it. The time for which the check waits for the
+/// rates does not count, because it says nothing about the object.
 const SLOW: Duration = Duration::from_mins(1);
 
 /// The running checks by number.
@@ -21,63 +25,74 @@ const SLOW: Duration = Duration::from_mins(1);
 pub(crate) struct RunningChecks {
     by_number: BTreeMap<u64, RunningCheck>,
     next: u64,
-    /// The number of checks whose objects have left their pages.
+    /// The number of slow checks.
     slow: usize,
 }
 
 #[derive(Debug)]
 struct RunningCheck {
     object: ListedObject,
-    /// The number of the object's page; `None` if the object has left its page.
+    /// The number of the object's page; `None` if the page has ended in an earlier invocation.
     page: Option<u64>,
-    since: Instant,
+    /// Whether the page does not wait for the check.
+    is_slow: bool,
+    began: Rc<Cell<Instant>>,
+}
+
+/// A check that has begun.
+#[derive(Debug)]
+pub(crate) struct BegunCheck {
+    pub(crate) number: u64,
+    /// When it began. The time for which it waits for the rates is added.
+    pub(crate) began: Rc<Cell<Instant>>,
 }
 
 impl RunningChecks {
-    /// Begins the check of an object that waits in a page. Returns the check's number.
-    pub(crate) fn begin(&mut self, waiting: &WaitingObject) -> u64 {
+    /// Begins the check of an object that waits in a page.
+    pub(crate) fn begin(&mut self, waiting: &WaitingObject) -> BegunCheck {
         self.add(waiting.object.clone(), Some(waiting.page))
     }
 
-    /// Begins the check of an object that has left its page in an earlier invocation.
-    pub(crate) fn begin_slow(&mut self, object: &ListedObject) -> u64 {
+    /// Begins the check of an object whose page has ended in an earlier invocation.
+    pub(crate) fn begin_slow(&mut self, object: &ListedObject) -> BegunCheck {
         self.add(object.clone(), None)
     }
 
-    fn add(&mut self, object: ListedObject, page: Option<u64>) -> u64 {
+    fn add(&mut self, object: ListedObject, page: Option<u64>) -> BegunCheck {
+        let (number, began) = (self.next, Rc::new(Cell::new(Instant::now())));
+        let is_slow = page.is_none();
         self.next += 1;
-        self.slow += usize::from(page.is_none());
-        self.by_number.insert(self.next, RunningCheck { object, page, since: Instant::now() });
-        self.next
+        self.slow += usize::from(is_slow);
+        self.by_number.insert(number, RunningCheck { object, page, is_slow, began: Rc::clone(&began) });
+        BegunCheck { number, began }
     }
 
-    /// The number of running checks whose object still belongs to a page. A slow object has left its page.
+    /// The number of running checks for which pages wait.
     pub(crate) fn in_pages(&self) -> usize {
         self.by_number.len() - self.slow
     }
 
-    /// Adds the result of a check to the object's page, or to the row of the sweep if the object has left its page.
+    /// Adds the result of a check to the object's page, or to the row of the sweep if the page has ended.
     pub(crate) fn end(&mut self, number: u64, checked: CheckedObject, pages: &mut OpenPages, row: &mut SweepRow) {
-        match self.by_number.remove(&number) {
-            Some(RunningCheck { page: Some(page), .. }) => pages.object_checked(page, checked),
-            Some(RunningCheck { object, page: None, .. }) => {
-                self.slow -= 1;
-                row.end_slow(&object, checked);
-            }
-            None => {}
+        let Some(RunningCheck { object, page, is_slow, .. }) = self.by_number.remove(&number) else { return };
+        self.slow -= usize::from(is_slow);
+        match page.and_then(|page| pages.page(page)) {
+            Some(page) => page.end_object(&object, checked),
+            None => row.end_slow(&object, checked),
         }
     }
 
-    /// Moves the objects whose checks take long from their pages to the row of the sweep.
-    pub(crate) fn set_slow_aside(&mut self, pages: &mut OpenPages, row: &mut SweepRow) {
+    /// Lets the pages end without the objects whose checks take long, as many as the row of the sweep has room for.
+    pub(crate) fn set_slow_aside(&mut self, pages: &mut OpenPages, row: &SweepRow) {
         for check in self.by_number.values_mut() {
-            if check.since.elapsed() > SLOW
-                && let Some(page) = check.page
-                && row.set_aside(&check.object)
+            if !check.is_slow
+                && check.began.get().elapsed() > SLOW
+                && row.has_room_for_slow(pages.slow())
+                && let Some(page) = check.page.and_then(|page| pages.page(page))
             {
-                check.page = None;
+                page.set_aside(check.object.clone());
+                check.is_slow = true;
                 self.slow += 1;
-                pages.object_left(page);
             }
         }
     }

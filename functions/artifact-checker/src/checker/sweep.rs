@@ -46,7 +46,9 @@ pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest
         Some(_) => stores_for_rest(run, &request.bucket).await?,
         None => artifact_stores(run).await,
     };
-    if request.bucket != *own && !stores.has_bucket(run.settings, &request.bucket) {
+    // A sweep that has begun ends, also if its bucket is no artifact bucket any more.
+    let is_known = request.sweep.is_some() || request.bucket == *own;
+    if !is_known && !stores.has_bucket(run.settings, &request.bucket) {
         // A pipeline that CodePipeline does not show may store artifacts in the bucket.
         if let Some(error) = stores.into_error() {
             return Err(error.into());

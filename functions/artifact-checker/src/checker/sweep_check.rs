@@ -15,6 +15,7 @@ use crate::checker::check::{CheckRequest, ObjectChecker, about_object};
 use crate::checker::foreign_key::explained;
 use crate::checker::repair::Progress;
 use crate::checker::retry::StageRetrier;
+use crate::checker::running_checks::BegunCheck;
 use crate::checker::tracker::Tracker;
 use crate::error::CheckError;
 use crate::finding::with_id;
@@ -53,13 +54,15 @@ pub(crate) struct SweepChecker<'a, L> {
 
 impl<L: Store> SweepChecker<'_, L> {
     /// Checks an object, and returns the result with the number of the check.
-    pub(crate) async fn check(&self, number: u64, object: ListedObject, is_sample: bool) -> (u64, CheckedObject) {
+    pub(crate) async fn check(&self, begun: BegunCheck, object: ListedObject, is_sample: bool) -> (u64, CheckedObject) {
+        let BegunCheck { number, began } = begun;
         let is_older_version = !object.is_latest;
         let id = ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version };
         let mut request = CheckRequest {
             progress: Progress::of(&id),
             is_latest: object.is_latest,
             reading: self.proofs.borrow_mut().begin(is_sample),
+            began,
         };
         let result = self.check_until_answered(&mut request).await;
         if request.reading == Reading::Read {

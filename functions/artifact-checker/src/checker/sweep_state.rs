@@ -42,8 +42,17 @@ pub(crate) async fn take(
     let row = ledger.read::<SweepRow>(&key).await?;
     let revision = row.as_ref().map(|row| row.revision);
     let row = with_earlier_versions(ledger, request, row, request_id, now).await?;
+    let unfinished = row.as_ref().filter(|row| !row.complete);
+    let open: Vec<Key> = unfinished.iter().flat_map(|row| row.open_range_keys(&request.bucket)).collect();
     let row = match SweepRow::start(row, request, before, request_id, now) {
-        Start::Row(row) => *row,
+        Start::Row(mut row) => {
+            // The ranges of a sweep that this one replaces use the rates until they notice it.
+            let ranges = ledger.read_many::<SweepRow>(&open).await?;
+            if ranges.into_iter().filter_map(Result::ok).flatten().any(|range| range.state.is_held(now)) {
+                row.leave_rest();
+            }
+            *row
+        }
         Start::InRanges(row) => return Ok(Take::InRanges(row)),
         Start::Refused(why) => return Ok(Take::Refused(why)),
     };

@@ -304,12 +304,12 @@ async fn read<L: Store>(run: &Run<'_, L>) -> Result<Vec<(Code, FindingRow, u64)>
 }
 
 fn open_among<'r>(rows: impl Iterator<Item = (&'r Code, &'r FindingRow)>, bucket: &str) -> Vec<Decision<Outcome>> {
-    let open = rows.filter(|(_, row)| is_open(row, bucket));
+    let open = rows.filter(|(_, row)| is_open(row, bucket) && !row.is_quiet);
     let mut open: Vec<_> = open.map(|(id, row)| with_state(row.decision(), id, FindingState::Open)).collect();
     open.sort_by(|one, other| one.concerns.get("object").cmp(&other.concerns.get("object")));
     open
 }
 
 fn is_open(row: &FindingRow, bucket: &str) -> bool {
-    row.state == FindingState::Open && !row.is_quiet && row.bucket.as_deref().is_none_or(|of_row| of_row == bucket)
+    row.state == FindingState::Open && row.bucket.as_deref().is_none_or(|of_row| of_row == bucket)
 }

@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::Store;
+use sekisho_ledger::{Error as LedgerError, Store};
 use tokio::time::{Instant, interval, sleep};
 use tracing::warn;
 
@@ -145,7 +145,7 @@ impl<L: Store> Walk<'_, L> {
             tokio::select! {
                 // In this order, no branch keeps another one waiting, and a test repeats a run exactly.
                 biased;
-                _ = tick.tick() => running.set_slow_aside(&mut pages, &mut sweep.row),
+                _ = tick.tick() => running.set_slow_aside(&mut pages, &sweep.row),
                 Some(listed) = &mut listing, if is_listing => {
                     (listing, is_listing) = (None.into(), false);
                     self.add_page(listed, &mut walk, &mut pages, &mut sweep.row).await;
@@ -182,14 +182,14 @@ impl<L: Store> Walk<'_, L> {
         if last_save.elapsed() >= CHECKPOINT && !sweep.row.complete {
             self.before_save(&mut sweep.row).await;
             sweep.checkpoint(self.run.ledger, self.run.now()).await?;
-            self.make_room(&mut sweep.row).await;
+            self.make_room(&mut sweep.row).await?;
             *last_save = Instant::now();
         }
         Ok(())
     }
 
-    /// Leaves rates to another sweep that has begun.
-    async fn make_room(&self, row: &mut SweepRow) {
+    /// Leaves rates to another sweep that has begun. Fails if it has replaced this one.
+    async fn make_room(&self, row: &mut SweepRow) -> Result<(), LedgerError> {
         match share(self.run, self.request).await {
             Ok(share) => {
                 self.checker.checker.set_rates(share.rates);
@@ -197,8 +197,10 @@ impl<L: Store> Walk<'_, L> {
                     row.leave_rest();
                 }
             }
+            Err(error @ LedgerError::Changed(_)) => return Err(error),
             Err(error) => warn!(error = chain(&error), "it is looked up later whether another sweep has begun"),
         }
+        Ok(())
     }
 
     /// Adds to the row what the reads have shown, and the findings since the last checkpoint to the list of all findings.
@@ -268,7 +270,8 @@ impl<L: Store> Walk<'_, L> {
 
     /// Moves the position past a finished page, and resolves the findings that the page no longer has. If S3 refused to
     /// list the last page, nobody knows what the page has.
-    async fn end_page(&self, page: FinishedPage, row: &mut SweepRow, walk: &Listing) {
+    async fn end_page(&self, mut page: FinishedPage, row: &mut SweepRow, walk: &Listing) {
+        row.add_slow(mem::take(&mut page.slow));
         if walk.is_refused && page.end.is_none() {
             row.listing_refused = true;
         } else {

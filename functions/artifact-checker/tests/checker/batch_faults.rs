@@ -12,6 +12,7 @@ use crate::batch::{
     LONG, checker_with_jobs, code, confirm, follow, jobs, operations, receive_when_due, right, states,
     world_with_much_to_repair, writes,
 };
+use crate::ranges::{at_once, report_of};
 use crate::sweep_progress::{deliver, receive};
 use crate::sweeps::{SCHEDULE, SWEEP, filled, object_key};
 use crate::world::jobs::{JobRules, ReportFault};
@@ -144,6 +145,31 @@ async fn a_dead_attempt_leaves_no_object_twice_in_the_manifests() {
 }
 
 /// The answer about the created job is lost, as often as the SDK tries.
+/// The next attempt finds nothing wrong in its part of the bucket, so it has no findings that take the place of those of
+/// the dead one.
+#[tokio::test(start_paused = true)]
+async fn what_only_a_dead_attempt_has_found_wrong_is_in_no_manifest() {
+    let world = filled(10, &[(300, under("other"))]);
+    let mut checker = checker_with_jobs(&world);
+    checker.settings.artifacts.confirm_above = 0;
+    world.state().slow_operation = Some((".jsonl", Duration::from_hours(1)));
+    assert!(timeout(Duration::from_secs(20), handle(&checker, "killed", SWEEP)).await.is_err());
+    world.state().slow_operation = None;
+    tokio::time::sleep(Duration::from_mins(30)).await;
+    for n in 0..150 {
+        world.state().buckets.get_mut(BUCKET).unwrap().objects.get_mut(&object_key(n)).unwrap()[0].sse = under("right");
+    }
+    checker.settings.alone = 100;
+    let answers = at_once(&world, &checker, SWEEP).await;
+    assert_eq!((answers[0].sweeps[0].left, report_of(&answers).left), (0, 150));
+    assert_eq!(answers[0].sweeps[0].list, None);
+    let code = answers.iter().find(|answer| answer.sweeps.iter().any(|one| one.left == 150)).map(code).unwrap();
+    confirm(&checker, &code).await.unwrap();
+    follow(&world, &checker).await;
+    let lines: usize = world.state().jobs.iter().map(|job| job.manifest.lines().count()).sum();
+    assert_eq!((lines, right(&world), writes(&world)), (150, 300, 150));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_creates_no_second_job() {
     let world = world_with_much_to_repair();

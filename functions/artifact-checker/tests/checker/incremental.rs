@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use artifact_checker::{Checker, KeyArn, Outcome, SweepReport};
+use artifact_checker::{Checker, KeyArn, Outcome, Rates, SweepReport};
 use sekisho_domain::artifacts::Repair;
-use sekisho_ledger::Memory;
+use sekisho_ledger::{Key, Memory, Store};
+use serde_json::json;
 
+use crate::ranges::{LONG, at_once, report_of};
 use crate::sweep_progress::{deliver, receive};
 use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_VERSIONS, filled, object_key};
 use crate::world::ledger::Faulty;
@@ -212,6 +214,21 @@ async fn a_sweep_whose_findings_have_no_rows_is_no_basis_of_an_incremental_sweep
     assert!(daily(&checker, 2).await.incremental);
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_an_incremental_sweep_whose_findings_have_no_rows_the_daily_sweep_is_complete() {
+    let world = three_days_old(300).await;
+    let checker = world.checker(Repair::Update);
+    daily(&checker, 0).await;
+    write(&world, 150, foreign());
+    let faulty = Faulty { unwritable: "artifact-finding", ..Faulty::new(&checker.ledger) };
+    let faulty = world.with_ledger(&checker, faulty);
+    let invocation = invocation("day-1", Duration::from_mins(15));
+    let answer = Box::pin(faulty.handle(SCHEDULE, &invocation)).await.unwrap();
+    assert_eq!((answer.sweeps[0].incremental, answer.sweeps[0].outcomes[&Outcome::ForeignKey]), (true, 1));
+    tokio::time::sleep(DAY).await;
+    assert!(!daily(&checker, 2).await.incremental && daily(&checker, 3).await.incremental);
+}
+
 /// Nobody got a notice about what the replaced sweep has found.
 #[tokio::test(start_paused = true)]
 async fn a_sweep_reports_what_only_the_sweep_that_it_replaces_has_found() {
@@ -230,6 +247,58 @@ async fn a_sweep_reports_what_only_the_sweep_that_it_replaces_has_found() {
     assert!(world.state().published[0].contains(&object_key(0)), "{:?}", world.state().published);
     let answer = handle(&checker, "later", SWEEP).await.unwrap();
     assert_eq!((answer.sweeps[0].findings["open"], world.state().published.len()), (1, 1));
+}
+
+/// Otherwise, it would take rates that the new sweep takes, too, and the two would count their repairs in one row.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_is_replaced_stops_and_takes_nothing_from_the_new_one() {
+    let world = three_days_old(50).await;
+    let mut checker = world.checker(Repair::Copy);
+    daily(&checker, 0).await;
+    for n in 50..1450 {
+        write(&world, n, Sse::S3);
+    }
+    world.state().latency = Duration::from_millis(30);
+    // Ten repairs a second.
+    checker.settings.rates = Rates { s3: 40, kms: 40 };
+    checker.settings.artifacts.confirm_above = 200;
+    checker.settings.concurrency = 1;
+    let mut of_ranges = world.with_ledger(&checker, Faulty::new(&checker.ledger));
+    (of_ranges.settings.alone, of_ranges.settings.concurrency) = (20, 2);
+    let lambda = ["day-1", "range-0", "range-1"].map(|id| invocation(id, LONG));
+    assert!(Box::pin(of_ranges.handle(SCHEDULE, &lambda[0])).await.unwrap().sweeps[0].incremental);
+    let range = async |at: usize, late: u64| {
+        tokio::time::sleep(Duration::from_secs(late)).await;
+        let message = receive(&world).expect("the range is divided after five seconds");
+        let answer = Box::pin(of_ranges.handle(&message, &lambda[at])).await.unwrap();
+        assert!(answer.decisions[0].reason.contains("another invocation has taken over"), "{:?}", answer.decisions);
+        now()
+    };
+    let person = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        (now(), at_once(&world, &checker, SWEEP).await)
+    };
+    let (end, other_end, (began, answers)) = tokio::join!(range(1, 0), range(2, 6), person);
+    assert!(end.max(other_end) - began < Duration::from_secs(6), "{}", end.max(other_end) - began);
+    // The first invocation leaves the rates to the ranges of the replaced sweep until they stop.
+    assert_eq!((answers[0].sweeps[0].complete, answers[0].sweeps[0].objects), (false, 0));
+    let report = report_of(&answers);
+    assert_eq!((report.sweep.as_str(), report.objects), ("first", 1450));
+    assert_eq!(report.outcomes[&Outcome::Repaired], 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_goes_on_counting_its_repairs_where_an_earlier_version_has_stopped() {
+    let world = filled(50, &[(100, Sse::S3)]);
+    let mut checker = world.checker(Repair::Copy);
+    checker.settings.artifacts.confirm_above = 20;
+    checker.settings.alone = 0;
+    handle(&checker, "first", SWEEP).await.unwrap();
+    let row = Key { sk: "repairs".to_owned(), ..Key::state(format!("sweep#{BUCKET}")) };
+    let counted = json!({"sweep": "first", "repaired": 15, "expires": 4_102_444_800_u64});
+    checker.ledger.write(&row, &counted, None, "earlier").await.unwrap();
+    let message = receive(&world).unwrap();
+    assert_eq!(report_of(&at_once(&world, &checker, &message).await).outcomes[&Outcome::Repaired], 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,6 +35,7 @@ mod repairs;
 mod reports;
 mod requests;
 mod retries;
+mod retry_faults;
 mod simulation;
 mod sweep_findings;
 mod sweep_modes;

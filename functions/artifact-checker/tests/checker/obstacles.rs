@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use artifact_checker::Outcome;
+use artifact_checker::{Outcome, Rates};
 use sekisho_domain::artifacts::Repair;
 
 use crate::objects::{LARGE, LARGE_OBJECT, event, only, world_with_object};
+use crate::ranges::{LONG, at_once, report_of};
 use crate::sweep_progress::{receive, to_the_end};
 use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_VERSIONS, count, filled};
 use crate::world::s3::{Bucket, Sse, Version};
@@ -118,6 +119,31 @@ async fn an_object_that_takes_longer_than_an_invocation_is_continued_and_keeps_n
     let bucket = world.state().bucket(BUCKET).clone();
     assert_eq!((bucket.writes, bucket.open_uploads()), (1, 0));
     assert_eq!(world.state().published.len(), 1);
+}
+
+/// An invocation ends, or dies, while the page of two slow objects is open. One of the two checks has ended before. The
+/// next invocation lists the page again, and checks all its objects.
+#[tokio::test(start_paused = true)]
+async fn a_slow_object_of_a_page_that_is_not_finished_counts_once() {
+    for life in [Duration::from_secs(250), LONG] {
+        let world = filled(1_000, &[(400, under("right"))]);
+        for (key, size) in [("a-large-object", LARGE), ("a-larger-object", 3 * LARGE)] {
+            world.state().put(BUCKET, key, Version { size, ..Version::new("large", Sse::S3) });
+        }
+        world.state().slow_operation = Some(("UploadPartCopy", Duration::from_secs(100)));
+        let mut checker = world.checker(Repair::Copy);
+        checker.settings.rates.s3 = 1;
+        let lambda = invocation("killed", LONG);
+        let ended = tokio::time::timeout(life, Box::pin(checker.handle(SWEEP, &lambda))).await;
+        assert_eq!((ended.is_err(), world.state().bucket(BUCKET).writes), (life < LONG, 1));
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        world.state().queue.clear();
+        checker.settings.rates = Rates::HALF;
+        let answers = at_once(&world, &checker, SWEEP).await;
+        let report = report_of(&answers);
+        assert_eq!((report.sweep.as_str(), report.objects), ("killed", 402), "{life:?}");
+        assert_eq!((report.outcomes.values().sum::<u64>(), world.state().bucket(BUCKET).writes), (402, 2));
+    }
 }
 
 /// The next sweep checks the object again only because of this finding.

@@ -41,6 +41,28 @@ async fn without_an_entry_in_the_configuration_another_bucket_is_only_reported_o
     }
 }
 
+/// Otherwise, the end of its sweep would fail until nobody tries it any more.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_ends_although_the_last_pipeline_of_its_bucket_is_gone() {
+    let world = world_with_another_bucket();
+    world.state().buckets.get_mut(OTHER_BUCKET).unwrap().default_key = Some(key("other"));
+    for n in 0..300 {
+        world.state().put(OTHER_BUCKET, &format!("shop/{n}"), Version::new("x", under("other")));
+    }
+    let mut checker = world.checker(Repair::Update);
+    checker.settings.alone = 0;
+    let request = format!(r#"{{"action":"sweep","bucket":"{OTHER_BUCKET}"}}"#);
+    assert!(!handle(&checker, "r", &request).await.unwrap().sweeps[0].complete);
+    world.declare_pipelines(&[]);
+    checker.cache = Cache::default();
+    let message = receive(&world).unwrap();
+    let ended = deliver(&checker, "worker", &message, LONG).await.unwrap();
+    let report = ended.sweeps.last().unwrap();
+    assert_eq!((report.range, report.complete, report.objects), (None, true, 302));
+    // Nobody can begin another one.
+    assert!(handle(&checker, "r2", &request).await.is_err());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_entry_in_the_configuration_decides_how_its_bucket_is_repaired_and_who_reads_it() {
     const ROLE: &str = "arn:aws:iam::444444444444:role/reader";

@@ -125,6 +125,7 @@ async fn a_store_in_another_region_is_a_finding_that_names_the_bucket_and_a_wron
         // The cached stores have the finding, too, so the finding stays open.
         let answer = handle(&checker, "r2", SCHEDULE).await.unwrap();
         assert!(!answer.decisions.iter().any(|one| is_about_shop(&one)), "{:?}", answer.decisions);
+        assert_eq!(answer.decisions[0].outcome, Outcome::Reported, "{}", answer.decisions[0].reason);
         let notices = world.state().published.concat();
         assert!(!notices.contains("Not found any more"), "{notices}");
     }

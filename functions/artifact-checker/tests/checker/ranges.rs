@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use artifact_checker::{Answer, Checker, Outcome, SweepReport};
+use artifact_checker::{Answer, Checker, Outcome, Rates, SweepReport};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use sekisho_domain::artifacts::Repair;
@@ -159,6 +159,27 @@ async fn a_sweep_may_need_far_more_than_sixteen_invocations_in_a_row() {
     assert!(invocations > 16, "{invocations}");
     let report = answer.sweeps.last().unwrap();
     assert_eq!((report.complete, report.objects, report.outcomes[&Outcome::Repaired]), (true, 2010, 10));
+}
+
+/// Each invocation has a small part of the rates, for which many checks wait at the same time.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_small_part_of_the_rates_makes_no_check_slow() {
+    for (concurrency, rate, page, wrong) in [(1_000, 2_667, 1_000, 1_000), (5, 5, 100, 0)] {
+        let objects = 6 * page;
+        let world = filled(page, &[(objects - wrong, under("right")), (wrong, Sse::S3)]);
+        world.state().latency = Duration::from_millis(30);
+        let mut checker = checker_of_ranges(&world);
+        checker.settings.concurrency = concurrency;
+        checker.settings.rates = Rates { s3: rate, kms: rate };
+        let (answer, invocations) = to_the_end(&world, &checker, SWEEP, LONG).await;
+        assert!(invocations < 20, "{concurrency}: {invocations}");
+        let report = answer.sweeps.last().unwrap();
+        assert_eq!((report.complete, report.objects, report.unchecked_ranges), (true, objects as u64, 0));
+        let repaired = report.outcomes.get(&Outcome::Repaired).copied().unwrap_or(0);
+        assert_eq!((repaired, world.state().bucket(BUCKET).writes), (wrong as u64, wrong as u64));
+        // Nobody hears that a check takes longer than an invocation.
+        assert_eq!(world.state().published, Vec::<String>::new());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ const NO_DECRYPTION: &str = "arn:aws:sts::444444444444:assumed-role/deploy/1 is 
                              the resource associated with this ciphertext";
 
 /// The run of an action in the form of `ListActionExecutions`.
-fn run(stage: &str, action: &str, status: &str, input: &str) -> Value {
+pub(crate) fn run(stage: &str, action: &str, status: &str, input: &str) -> Value {
     json!({
         "pipelineExecutionId": "e1", "actionExecutionId": "a", "stageName": stage, "actionName": action,
         "status": status,
@@ -28,13 +28,13 @@ fn run(stage: &str, action: &str, status: &str, input: &str) -> Value {
     })
 }
 
-fn execution(id: &str, status: &str, mode: &str) -> Value {
+pub(crate) fn execution(id: &str, status: &str, mode: &str) -> Value {
     json!({"pipelineName": "shop", "pipelineExecutionId": id, "status": status, "executionMode": mode})
 }
 
 /// A world in which the stage `Deploy` of the pipeline failed, because its action could not read the object of the
 /// example event.
-fn world_with_failed_stage(sse: Sse) -> World {
+pub(crate) fn world_with_failed_stage(sse: Sse) -> World {
     let world = World::new();
     world.state().put(BUCKET, OBJECT, Version { id: VERSION.to_owned(), ..Version::new("x", sse) });
     world.declare_pipelines(&[("shop", BUCKET, Some(&key("right")))]);
@@ -43,22 +43,22 @@ fn world_with_failed_stage(sse: Sse) -> World {
     world
 }
 
-fn checker(world: &World) -> Checker<Memory> {
+pub(crate) fn checker(world: &World) -> Checker<Memory> {
     let mut checker = world.checker(Repair::Update);
     checker.settings.artifacts.retry_stage = true;
     checker
 }
 
-async fn check(checker: &Checker<Memory>) -> Answer {
+pub(crate) async fn check(checker: &Checker<Memory>) -> Answer {
     handle(checker, "r", &event("object-created")).await.unwrap()
 }
 
 /// The reason why the stage was not retried.
-fn objection(answer: &Answer) -> Option<&str> {
+pub(crate) fn objection(answer: &Answer) -> Option<&str> {
     answer.decisions.iter().find_map(|decision| decision.concerns.get("not_retried")).map(String::as_str)
 }
 
-fn retried(world: &World) -> Vec<Value> {
+pub(crate) fn retried(world: &World) -> Vec<Value> {
     std::mem::take(&mut world.state().retried)
 }
 

@@ -275,6 +275,7 @@ impl History {
             let life = dies.then(|| state.below(120));
             let short = payload.chars().filter(|c| *c != '\\').collect::<String>();
             let short = short.split_once("\"body\":").map_or(short.as_str(), |(_, rest)| rest);
+            state.witness.begins(&id);
             state.log(&format!("{id} begins: {}", short.chars().take(160).collect::<String>()));
             let mut current = process.life.current();
             current.request_id.clone_from(&id);

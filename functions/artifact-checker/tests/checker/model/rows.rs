@@ -13,7 +13,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::Counts;
-use crate::world::now;
+use crate::world::{BUCKET, now};
 
 /// The attempts to check a range before it is set aside.
 const MOST_ATTEMPTS: u64 = 3;
@@ -50,6 +50,10 @@ pub(super) struct Rows {
     pub(super) repair: Option<BatchRepair>,
     /// The time of something that lets the next sweep of the schedule be complete. `None` after a complete sweep.
     complete_required: Option<OffsetDateTime>,
+    /// How many objects a sweep may repair without a confirmation.
+    pub(super) most_repairs: u64,
+    /// When the ledger first had so many repairs of a sweep, by the id of the sweep.
+    exhausted: BTreeMap<String, OffsetDateTime>,
 }
 
 impl Rows {
@@ -63,6 +67,13 @@ impl Rows {
         let is_lease = key.pk.starts_with("repair#") || (is_sweep && key.sk.starts_with("range#"));
         let before = self.last.insert((key.pk.clone(), key.sk.clone()), row.clone());
         match before.filter(|before| before["sweep"] == row["sweep"]) {
+            _ if key.sk.starts_with("repairs") => {
+                if row["repaired"].as_u64().is_some_and(|repaired| repaired >= self.most_repairs) {
+                    let sweep = row["sweep"].as_str().expect("the repairs are those of a sweep").to_owned();
+                    self.exhausted.entry(sweep).or_insert_with(now);
+                }
+                Ok(())
+            }
             Some(before) if is_lease => check_lease(key, &before, row),
             Some(before) if is_sweep && key.sk == "state" => {
                 if hops > 16 && is_division(&before, row) {
@@ -72,6 +83,13 @@ impl Rows {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the sweep that has the claim on an object had made all its repairs before this time.
+    pub(super) fn was_exhausted(&self, object: &str, at: OffsetDateTime) -> bool {
+        let claim = self.last.get(&(format!("repair#{BUCKET}#{object}"), "state".to_owned()));
+        let sweep = claim.and_then(|claim| claim["holder"].as_str()).unwrap_or_default();
+        self.exhausted.get(sweep).is_some_and(|since| *since < at)
     }
 
     fn saw_repair(&mut self, row: &Value, counts: &mut Counts) {

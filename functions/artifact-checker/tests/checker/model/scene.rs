@@ -138,6 +138,7 @@ impl Scene {
             settings.artifacts.confirm_above = state.one_of(above);
             cloud.world.state().job_rules = jobs::rules(state, special);
         }
+        state.witness.rows.most_repairs = settings.artifacts.confirm_above;
         // An invocation lists no page in its last 45 seconds, and needs some calls before it lists one.
         let is_slow = state.latency > 100;
         let time_of_ranges = Duration::from_secs(match special {

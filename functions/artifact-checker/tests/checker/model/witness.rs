@@ -4,6 +4,8 @@
 //! - the totals of a pass are exact, if nobody writes or deletes objects meanwhile;
 //! - after a pass, every wrong object is repaired, unless the pass says so;
 //! - if nothing fails, the passes count every repair once;
+//! - without a confirmation, no invocation of a sweep makes more repairs than the sweep may, and none makes any that
+//!   begins when the ledger has so many;
 //! - no object is repaired twice, by the function or by a job, unless somebody else has changed its key back;
 //! - no invocation lists far ahead of its checks, so its memory does not grow with the bucket.
 //!
@@ -103,7 +105,9 @@ pub(super) struct Witness {
     repairs: Vec<Repaired>,
     /// How many objects the passes that ended say they have repaired.
     counted_repairs: u64,
-    rows: Rows,
+    pub(super) rows: Rows,
+    /// When each invocation began, and what it has repaired.
+    invocations: BTreeMap<String, (OffsetDateTime, BTreeSet<ObjectVersion>)>,
     /// Whether no pass may end without a decision about an object, unless it has set aside a range.
     pub(super) decides_all: bool,
     /// The longest time before a call takes effect, and the longest time after it.
@@ -147,6 +151,11 @@ impl Witness {
         self.touched.push((now(), (key.to_owned(), version.to_owned())));
     }
 
+    /// An invocation begins, or Lambda repeats it.
+    pub(super) fn begins(&mut self, request_id: &str) {
+        self.invocations.insert(request_id.to_owned(), (now(), BTreeSet::new()));
+    }
+
     pub(super) fn looked(&mut self, looked: Looked) {
         self.looks.push(looked);
     }
@@ -177,11 +186,23 @@ impl Witness {
             look.by == request_id && look.key == object.0 && look.version.as_ref().is_none_or(|id| *id == object.1)
         };
         let at = self.looks.iter().find(is_it).map_or_else(now, |look| look.at);
+        if !is_event {
+            self.count_repair(&object, request_id);
+        }
         self.repairs.push(Repaired { at, key: object.0.clone(), by });
         if is_lost {
             self.unanswered.insert(object, request_id.to_owned());
         } else {
             self.unanswered.remove(&object);
+        }
+    }
+
+    /// Counts a repair for which a sweep needs no confirmation.
+    fn count_repair(&mut self, object: &ObjectVersion, request_id: &str) {
+        let (began, repaired) = self.invocations.get_mut(request_id).expect("the invocation has begun");
+        repaired.insert(object.clone());
+        if repaired.len() as u64 > self.rows.most_repairs || self.rows.was_exhausted(&object.0, *began) {
+            self.broke(format!("{request_id} repaired {} without a confirmation", object.0));
         }
     }
 

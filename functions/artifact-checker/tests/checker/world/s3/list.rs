@@ -6,7 +6,7 @@ use std::ops::Bound;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::format_description::well_known::Rfc3339;
 
-use crate::world::s3::Bucket;
+use crate::world::s3::{Bucket, Version};
 use crate::world::{Request, Response};
 
 /// Encodes a key for a listing with `encoding-type=url`.
@@ -35,6 +35,11 @@ pub(super) fn latest(bucket: &Bucket, request: &Request) -> Response {
     Response::new(200).body(body + "</ListBucketResult>")
 }
 
+/// The number in the id of a version, such as `v7`.
+fn serial(id: &str) -> u64 {
+    id.strip_prefix('v').and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 /// Answers `ListObjectVersions`.
 pub(super) fn versions(bucket: &Bucket, request: &Request) -> Response {
     let marker = request.query.get("key-marker").cloned();
@@ -46,7 +51,13 @@ pub(super) fn versions(bucket: &Bucket, request: &Request) -> Response {
         }
     }
     let start = match (&marker, &version_marker) {
-        (Some(key), Some(id)) => all.iter().position(|(k, v, _)| *k == key && v.id == *id).map_or(0, |at| at + 1),
+        (Some(key), Some(id)) => {
+            let marker = all.iter().position(|(k, v, _)| *k == key && v.id == *id);
+            // If somebody has deleted the version, S3 goes on with the next older one.
+            let is_older = |version: &Version| serial(&version.id) < serial(id);
+            let older = all.iter().position(|(k, v, _)| *k > key || (*k == key && is_older(v)));
+            marker.map_or(older.unwrap_or(all.len()), |at| at + 1)
+        }
         (Some(key), None) => all.iter().position(|(k, _, _)| *k > key).unwrap_or(all.len()),
         _ => 0,
     };

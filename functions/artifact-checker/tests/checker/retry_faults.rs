@@ -1,0 +1,52 @@
+//! Retries of stages for which CodePipeline has changed meanwhile.
+
+use std::time::Duration;
+
+use crate::objects::OBJECT;
+use crate::retries::{check, checker, execution, objection, retried, world_with_failed_stage};
+use crate::sweeps::SWEEP;
+use crate::world::s3::Version;
+use crate::world::{BUCKET, Response, handle, now, under};
+
+/// A stage is retried only if its execution belongs to the newest order, also if CodePipeline throttles the first attempt.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_retry_is_not_repeated_after_a_newer_order() {
+    let world = world_with_failed_stage(under("other"));
+    let checker = checker(&world);
+    let mut calls = 0;
+    world.script(move |request| {
+        calls += u32::from(request.operation == "RetryStageExecution");
+        let is_throttled = request.operation == "RetryStageExecution" && calls == 1;
+        is_throttled.then(|| Response::json_error("ThrottlingException", "Rate exceeded"))
+    });
+    let newer = async {
+        while !world.state().operations("codepipeline").contains(&"RetryStageExecution".to_owned()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        world.state().executions.insert(0, execution("e2", "InProgress", "QUEUED"));
+    };
+    let (answer, ()) = tokio::join!(check(&checker), newer);
+    assert!(objection(&answer).is_some_and(|why| why.contains("newest order")), "{:?}", answer.decisions);
+    assert_eq!(retried(&world).len(), 0);
+}
+
+/// The first repair of the sweep finds no action. A minute later, an action reads the second object under its old key.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_retries_a_stage_that_failed_after_its_first_repair() {
+    let world = world_with_failed_stage(under("other"));
+    for n in 0..20 {
+        world.state().put(BUCKET, &format!("object-{n}"), Version::new("x", under("other")));
+    }
+    world.state().slow_operation = Some((OBJECT, Duration::from_secs(40)));
+    let began = now();
+    world.script(move |request| {
+        let is_early = request.operation == "ListActionExecutions" && now() - began < Duration::from_mins(1);
+        is_early.then(|| Response::new(200).body(r#"{"actionExecutionDetails":[]}"#))
+    });
+    let answer = handle(&checker(&world), "r", SWEEP).await.unwrap();
+    assert!(now() - began > Duration::from_mins(2) && answer.sweeps[0].complete);
+    assert_eq!((retried(&world).len(), world.state().bucket(BUCKET).writes), (1, 21));
+    // At the first repair, at that of the second object, and before the retry.
+    let operations = world.state().operations("codepipeline");
+    assert_eq!(operations.iter().filter(|name| *name == "ListActionExecutions").count(), 3);
+}
