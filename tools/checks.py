@@ -21,9 +21,10 @@ CRATES_COMMANDS: list[list[Word]] = [
     ["cargo", "test", "--workspace", "--tests", "--locked"],
 ]
 CRATES_ENVIRONMENT = {
-    # clippy's compiler also writes the code. So the lints do not need a run of their own.
+    # clippy's compiler also writes the code, so one build serves lints and tests.
     "RUSTC_WORKSPACE_WRAPPER": str(ROOT / "tools" / "lints"),
-    # Both settings shorten a first build. Whoever works on a crate has its tests faster with plain `cargo test`.
+    # Both settings make a build from scratch shorter. They make a build after a small change longer, so use plain
+    # `cargo test` while you work.
     "CARGO_INCREMENTAL": "0",
     "CARGO_PROFILE_DEV_DEBUG": "none",
 }

@@ -195,6 +195,9 @@ def cargo_deny() -> Path:
                 "--force",
                 "--root",
                 TOOLS,
+                # It never waits for another build.
+                "--target-dir",
+                TOOLS,
             ]
             # Without optimization and debug information, the build takes a fraction of the time, and the program runs
             # for a second.

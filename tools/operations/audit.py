@@ -200,7 +200,7 @@ def _follow(profiles: dict[str, Windows], one: Decided) -> None:
     if decision["outcome"] in GIVING and "until" in decision:
         start, end = (datetime.fromisoformat(decision.get(name, one.at)) for name in ("start", "until"))
         # A chain may have begun long before the grant that goes on with it. A follow-up may report a grant after its
-        # end, because the grant's own invocation died.
+        # end, because the grant's own invocation died or could not write the decision.
         begin = max(start, at) if at < end else start
         profiles[decision["profile"]] = [*_until(profiles.get(decision["profile"], []), at), (begin, end)]
     elif decision["outcome"] == "revoked":

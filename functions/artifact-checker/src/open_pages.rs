@@ -48,8 +48,8 @@ pub(crate) struct WaitingObject {
 #[derive(Debug)]
 pub(crate) struct FinishedPage {
     pub(crate) totals: SweepTotals,
-    /// The objects whose checks have not ended. Until now, they belonged to the page, so that an invocation that lists
-    /// the page again does not count them twice.
+    /// The slow objects, whose checks go on. They move to the row of the sweep only when the page ends: an invocation that
+    /// lists the page again must not find them in the row as well.
     pub(crate) slow: Vec<ListedObject>,
     /// The position at the end of the page; `None` if the page is the last.
     pub(crate) end: Option<ListPosition>,

@@ -85,7 +85,8 @@ pub(crate) struct SweepRow {
     #[serde(default, skip_serializing_if = "is_false")]
     begun: bool,
     /// Whether the attempt before the one that has begun died or failed. An invocation that checks a whole bucket and
-    /// does not come to its end leaves the rest to ranges, so a sweep that is continued without ranges was interrupted.
+    /// does not come to its end leaves the rest to ranges, so a sweep that is continued without ranges, and has something
+    /// left to check, was interrupted.
     #[serde(skip)]
     was_interrupted: bool,
     /// Whether an invocation that checks a whole bucket leaves what it has not listed to the ranges of the sweep.
@@ -186,7 +187,8 @@ impl SweepRow {
             Some(row) => {
                 let attempts = row.attempts + 1;
                 let holder = request_id.to_owned();
-                Start::Row(Box::new(Self { holder, attempts, was_interrupted: true, ..row }))
+                let was_interrupted = !row.listed || row.has_slow();
+                Start::Row(Box::new(Self { holder, attempts, was_interrupted, ..row }))
             }
             None if request.sweep.is_some() => {
                 Start::Refused("the sweep to continue is done, or another sweep has replaced it".to_owned())

@@ -73,6 +73,8 @@ pub(crate) struct ObjectChecker<'a, L> {
     mode: CheckMode,
     limits: RateLimits,
     turns: Turns,
+    /// The number of objects that are claimed now.
+    repairs: Cell<usize>,
 }
 
 /// The result of a check, before it becomes a decision.
@@ -127,12 +129,22 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
             clock: run.clock,
         };
         let limits = RateLimits::new(mode.rates);
-        Self { repairer, mode, limits, turns: Turns::default() }
+        Self { repairer, mode, limits, turns: Turns::default(), repairs: Cell::new(0) }
     }
 
     /// Sets the highest rates.
     pub(crate) fn set_rates(&self, rates: Rates) {
         self.limits.set(rates);
+    }
+
+    /// Begins no further check or repair. A repair that has begun goes on.
+    pub(crate) fn stop(&self) {
+        self.limits.stop();
+    }
+
+    /// Whether an object is claimed.
+    pub(crate) fn is_repairing(&self) -> bool {
+        self.repairs.get() > 0
     }
 
     /// Slows down after a throttled request.
@@ -250,9 +262,16 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         requests: RequestCount,
         began: &Cell<Instant>,
     ) -> Result<Option<Repaired>, CheckError> {
-        let Repairer { ledger, clock, .. } = self.repairer;
         self.limits.s3.pass(u32::try_from(requests.reads).unwrap_or(u32::MAX), began).await;
         self.limits.kms.pass(KMS_REQUESTS_OF_A_REPAIR, began).await;
+        self.repairs.update(|repairs| repairs + 1);
+        let repaired = self.repair_claimed(progress).await;
+        self.repairs.update(|repairs| repairs - 1);
+        repaired
+    }
+
+    async fn repair_claimed(&self, progress: &mut Progress) -> Result<Option<Repaired>, CheckError> {
+        let Repairer { ledger, clock, .. } = self.repairer;
         match take(ledger, &progress.object, &self.mode.holder, clock()).await? {
             Take::Taken(mut claim) => {
                 let repaired = self.repairer.repair(progress, &mut claim).await;

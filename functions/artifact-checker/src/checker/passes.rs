@@ -195,7 +195,8 @@ impl Passes {
             row.basis = complete.map(|complete| Basis { complete, last, right_key: right_key.to_string() });
         } else if leaves == Leaves::Unrecorded && (pass.since.is_none() || pass.totals.untracked > 0) {
             // An incremental sweep leaves out old objects without a finding, such as one that this pass found wrong and
-            // did not record. What an incremental pass has not checked, the next one checks.
+            // did not record. An incremental pass that only left objects unchecked keeps the basis, because the next one
+            // checks what it has not checked.
             row.basis = None;
         }
         row

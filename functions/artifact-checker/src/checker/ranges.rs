@@ -54,10 +54,13 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
     let attempt = match Box::pin(attempt(run, request, &mut taken)).await {
         Ok(attempt) => attempt,
         Err(error) if error.is_changed() => {
-            // Either another invocation has taken over the range, and the message does nothing. Or too many invocations
-            // were changing the sweep's row, so that this one could not divide the range. Then nobody has the range.
+            // Either another invocation has taken over the range, or a new sweep has replaced this one, and the message does
+            // nothing. Or too many invocations were changing the sweep's row, so that this one could not divide the range.
+            // Then nobody has the range.
             send(run, request, PAUSE).await?;
-            return ignore(run, request, "another invocation has taken over the range, or it is continued later").await;
+            let why = "another invocation has taken over the range, a new sweep has replaced this one, or the range is \
+                       continued later";
+            return ignore(run, request, why).await;
         }
         Err(error) => return fail(run, request, taken, &error).await,
     };

@@ -1,6 +1,7 @@
 //! Limits the rate of the requests of a sweep.
 
 use std::cell::Cell;
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -34,6 +35,12 @@ impl RateLimits {
         self.kms.set(rates.kms);
     }
 
+    /// Lets no further request pass.
+    pub(crate) fn stop(&self) {
+        self.s3.is_stopped.set(true);
+        self.kms.is_stopped.set(true);
+    }
+
     /// Halves the rates after a throttled request. Others use more than their half, and the sweep makes room for them.
     pub(crate) fn cut(&self) {
         self.s3.cut();
@@ -53,12 +60,14 @@ pub(crate) struct RateLimit {
     next: Cell<Instant>,
     /// The beginning of the first tick.
     start: Instant,
+    is_stopped: Cell<bool>,
 }
 
 impl RateLimit {
     fn new(per_second: u32) -> Self {
         let start = Instant::now();
-        let limit = Self { interval: Cell::default(), cut: Cell::new(None), next: Cell::new(start), start };
+        let (interval, cut, next) = (Cell::default(), Cell::new(None), Cell::new(start));
+        let limit = Self { interval, cut, next, start, is_stopped: Cell::new(false) };
         limit.set(per_second);
         limit
     }
@@ -80,9 +89,16 @@ impl RateLimit {
         }
     }
 
-    /// Waits until this many requests may be sent. `began` is the time at which their check began, and moves by the time
-    /// of the wait, so that the wait does not make the check a slow one.
+    /// Waits until this many requests may be sent; after a stop, forever. `began` is the time at which their check began,
+    /// and moves by the time of the wait, so that the wait does not make the check a slow one.
     pub(crate) async fn pass(&self, requests: u32, began: &Cell<Instant>) {
+        self.wait(requests, began).await;
+        if self.is_stopped.get() {
+            pending::<()>().await;
+        }
+    }
+
+    async fn wait(&self, requests: u32, began: &Cell<Instant>) {
         let interval = self.interval.get();
         if interval.is_zero() {
             return;

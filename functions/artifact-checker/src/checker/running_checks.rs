@@ -16,8 +16,8 @@ use crate::open_pages::{OpenPages, WaitingObject};
 use crate::sweep_row::SweepRow;
 use crate::sweep_totals::CheckedObject;
 
-/// The page of a check that runs for longer than this does not wait for it. The time for which the check waits for the
-/// rates does not count, because it says nothing about the object.
+/// A page waits no longer than this for a check. The time for which the check waits for the rates does not count, because
+/// it says nothing about the object.
 const SLOW: Duration = Duration::from_mins(1);
 
 /// The running checks by number.

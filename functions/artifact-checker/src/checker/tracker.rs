@@ -191,8 +191,8 @@ impl<'a, L: Store> Tracker<'a, L> {
         Others { all, news }
     }
 
-    /// Resolves the findings about objects of a finished page that were not found again. `postponed` are the keys of
-    /// objects that have left the page. Returns the resolved findings.
+    /// Resolves the findings about objects of a finished page that were not found again. `postponed` are the keys of the
+    /// objects without which the page has ended. Returns the resolved findings.
     pub(crate) async fn resolve_page(&self, page: PageRange<'_>, postponed: &[String]) -> Vec<Decision<Outcome>> {
         // If a version ends the page before, this page may begin with further versions of the same object.
         let starts_within = |position: &ListPosition| position.version.is_some() && !page.is_first;

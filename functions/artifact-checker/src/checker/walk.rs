@@ -8,14 +8,14 @@
 use std::mem;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Store};
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::warn;
 
 use crate::aws::s3::{S3, list};
@@ -41,6 +41,10 @@ use crate::verdict::{in_words, not_shown};
 const CHECKPOINT: Duration = Duration::from_secs(5);
 /// If less time than this is left, the walk stops, so that its findings can be recorded.
 const TIME_TO_RECORD: Duration = Duration::from_secs(15);
+/// How long the walk waits for the repairs that have begun if another sweep or invocation has taken over.
+const TIME_FOR_REPAIRS: Duration = Duration::from_secs(2);
+/// How often it looks whether they have ended.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Listing a page takes as much time as checking this many objects.
 const OBJECTS_PER_LISTING: usize = 20;
 
@@ -102,10 +106,8 @@ impl<L: Store> Walk<'_, L> {
     async fn check_pages(&self, sweep: &mut TakenSweep) -> Result<Vec<Decision<Outcome>>, SweepError> {
         let mut pages = OpenPages::default();
         let mut running = RunningChecks::default();
-        let mut in_flight = FuturesUnordered::new();
-        for object in sweep.row.slow_objects() {
-            in_flight.push(self.checker.check(running.begin_slow(&object), object, true));
-        }
+        let begin = |object: ListedObject| self.checker.check(running.begin_slow(&object), object, true);
+        let mut in_flight: FuturesUnordered<_> = sweep.row.slow_objects().into_iter().map(begin).collect();
         let mut walk = Listing::of(&sweep.row);
         let (mut listing, mut is_listing) = (OptionFuture::from(None), false);
         let (mut division, mut is_dividing) = (OptionFuture::from(None), false);
@@ -156,7 +158,10 @@ impl<L: Store> Walk<'_, L> {
                 }
                 Some((number, object)) = in_flight.next() => running.end(number, object, &mut pages, &mut sweep.row),
             }
-            self.end_pages(&mut pages, sweep, &walk, &mut last_save).await?;
+            if let Err(error) = self.end_pages(&mut pages, sweep, &walk, &mut last_save).await {
+                self.end_repairs(in_flight).await;
+                return Err(error);
+            }
         }
         // A division that has begun must not end halfway, with a new range of which nobody knows.
         if is_dividing && let Some(divided) = division.await {
@@ -165,6 +170,15 @@ impl<L: Store> Walk<'_, L> {
         match walk.failure {
             Some(error) => Err(error.into()),
             None => Ok(self.end_run(&mut sweep.row).await),
+        }
+    }
+
+    /// Lets the repairs that have begun come to their end, because their claims keep other sweeps from the objects.
+    async fn end_repairs(&self, mut in_flight: impl Stream + Unpin) {
+        self.checker.checker.stop();
+        let end = Instant::now() + TIME_FOR_REPAIRS;
+        while self.checker.checker.is_repairing() && Instant::now() < end {
+            let _ = timeout(PAUSE, in_flight.next()).await;
         }
     }
 

@@ -144,7 +144,6 @@ async fn a_dead_attempt_leaves_no_object_twice_in_the_manifests() {
     assert_eq!((lines, right(&world), writes(&world)), (vec![1, 300], 301, 301));
 }
 
-/// The answer about the created job is lost, as often as the SDK tries.
 /// The next attempt finds nothing wrong in its part of the bucket, so it has no findings that take the place of those of
 /// the dead one.
 #[tokio::test(start_paused = true)]
@@ -170,6 +169,7 @@ async fn what_only_a_dead_attempt_has_found_wrong_is_in_no_manifest() {
     assert_eq!((lines, right(&world), writes(&world)), (150, 300, 150));
 }
 
+/// The answer about the created job is lost, as often as the SDK tries.
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_creates_no_second_job() {
     let world = world_with_much_to_repair();

@@ -49,7 +49,7 @@ pub(crate) async fn read_facts<S: Store>(
         if state.is_held_by_another(request, run.now()) {
             return Ok(None);
         }
-        // The row of a grant would not say any more that the policy has to be deleted.
+        // The claim of a grant would replace the row, and nobody would delete the policy any more.
         if awaits_delete(state, run.now()) {
             return Err(Error::Revoking(principal.clone()));
         }

@@ -1,6 +1,6 @@
-//! In a follow-up, the schedule invokes the function every minute to finish what the ledger's rows still owe: to send
-//! the notice of a grant whose invocation died before that, to delete a policy that a revoke could not delete, to end the
-//! sessions of grants that have ended, to remind of an end, and to summarize what was done.
+//! In a follow-up, the schedule invokes the function every minute to finish what the ledger's rows still owe: the notice
+//! and the decision of a grant whose invocation could not send or record them, the delete of a policy that a revoke could
+//! not delete, the end of sessions, a reminder of an end, and a summary of what was done.
 
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::timestamp;
@@ -140,7 +140,8 @@ async fn send_notice<S: Store>(
     let decision = outcome::about(Decision::new(outcome, reason), principal)
         .about("profile", profile)
         .about("start", timestamp::seconds(window.start))
-        .about("until", timestamp::seconds(end));
+        .about("until", timestamp::seconds(end))
+        .about_some("because", row.state.reason.clone());
     Some(outcome::with_consent(decision, consent))
 }
 

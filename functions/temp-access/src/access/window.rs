@@ -54,8 +54,8 @@ struct Written {
 /// Changes the policy. Returns whether it has changed.
 ///
 /// # Errors
-/// If IAM or, for a writer that waits, the ledger fails, if the writer's turn doesn't come in time, or if the policy is
-/// full.
+/// If IAM or, unless it is for a revoke, the ledger fails, if the turn of a writer that waits doesn't come in time, or if
+/// the policy is full.
 pub(crate) async fn write<S: Store>(
     change: &Change,
     turn: Turn,
@@ -140,7 +140,7 @@ async fn look<S: Store>(last: Option<&WindowRow>, limit: Instant, run: &Run<'_, 
 /// Writes the row, and gives the lease back. A failure is no error: other writers then wait until the lease ends, and
 /// notice the version by its number.
 async fn settle<S: Store>(claim: Claim, row: Option<WindowRow>, turn: Turn, run: &Run<'_, S>) {
-    // A revoke leaves the row to the writer that holds it. The row may not exist yet.
+    // A writer that does not wait leaves the row to the writer that holds it. The row may not exist yet.
     let is_writable = claim.revision.is_some() || claim.before.is_none() && row.is_some();
     if !is_writable || turn != Turn::Waits && (row.is_none() || run.is_ledger_lost.get()) {
         return;

@@ -136,6 +136,7 @@ async fn a_decision_that_was_not_recorded_is_recorded_by_the_next_follow_up() {
             account.text(r#"{"user":"prd-user","minutes":30,"reason":"fire"}"#).await;
         }
         assert_eq!(account.follow_up().await, ["granted"], "{again}");
+        assert_eq!(account.decisions().last().unwrap()["because"], "fire");
         let notices = account.cloud.published();
         assert!(notices.len() == 2 && notices.iter().all(|notice| notice.contains("Let in: user prd-user until")));
         assert!(account.follow_up().await.is_empty());

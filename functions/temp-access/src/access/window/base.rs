@@ -26,9 +26,9 @@ const SHOWN: Duration = Duration::minutes(2);
 pub(crate) enum Turn {
     /// It waits, also until IAM shows the last version, and needs the ledger.
     Waits,
-    /// It waits for neither, but needs the ledger to change what the policy says.
+    /// It waits neither for its turn nor for IAM, but a change needs the ledger.
     GoesAhead,
-    /// It does none of this, because a revoke ends access without the ledger, too.
+    /// It waits for nothing, and does without the ledger if it has to, because a revoke has to end access.
     Revokes,
 }
 
