@@ -188,7 +188,7 @@ impl SweepRow {
                 let attempts = row.attempts + 1;
                 let holder = request_id.to_owned();
                 let was_interrupted = !row.listed || row.has_slow();
-                Start::Row(Box::new(Self { holder, attempts, was_interrupted, ..row }))
+                Start::Row(Box::new(Self { attempts, was_interrupted, holder, ..row }))
             }
             None if request.sweep.is_some() => {
                 Start::Refused("the sweep to continue is done, or another sweep has replaced it".to_owned())
