@@ -44,7 +44,7 @@ pub struct Clients {
     pub(crate) stage_retries: Later<Signed>,
     /// S3, for the lists of findings.
     pub(crate) reports: Later<Signed>,
-    pub(crate) sts: Later<aws_sdk_sts::Client>,
+    pub(crate) sts: Later<Signed>,
     pub(crate) sqs: Later<Signed>,
     pub(crate) topic: Topic,
     pub(crate) buses: Later<Buses>,
@@ -77,7 +77,7 @@ impl Clients {
                 Signed::new(&once, &CODEPIPELINE, None)
             }),
             reports: later(aws, Signed::s3),
-            sts: later(aws, aws_sdk_sts::Client::new),
+            sts: later(aws, |aws| Signed::new(aws, &sts::STS, None)),
             sqs: later(aws, |aws| Signed::new(aws, &sqs::SQS, None)),
             topic: Topic::new(later(aws, aws_sdk_sns::Client::new), topic_arn),
             buses: later(aws, Buses::new),

@@ -1,22 +1,24 @@
 //! STS: obtains credentials of another role.
 
 use aws_sdk_s3::config::Credentials;
-use aws_sdk_sts::Client;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sekisho_lambda::ServiceError;
-use sekisho_lambda::aws::Later;
+use sekisho_lambda::signed::{Service, Signed};
 
-use crate::aws::service_error;
+use crate::aws::s3_control::element;
 
-const ASSUME_ROLE: &str = "sts:AssumeRole";
+pub(crate) const STS: Service = Service { id: "STS", host: "sts" };
+const FORM: &str = "application/x-www-form-urlencoded";
 const SESSION_NAME: &str = "sekisho-artifact-checker";
 
 /// Assumes a role. The credentials last an hour, which is longer than an invocation. Returns `None` if the answer
 /// contains no credentials.
-pub(crate) async fn assume_role(sts: &Later<Client>, role: &str) -> Result<Option<Credentials>, ServiceError> {
-    let answer = sts.assume_role().role_arn(role).role_session_name(SESSION_NAME).send().await;
-    let answer = answer.map_err(|error| service_error(ASSUME_ROLE, error))?;
-    Ok(answer.credentials.map(|session| {
-        let token = Some(session.session_token);
-        Credentials::new(session.access_key_id, session.secret_access_key, token, None, ASSUME_ROLE)
-    }))
+pub(crate) async fn assume_role(sts: &Signed, role: &str) -> Result<Option<Credentials>, ServiceError> {
+    let role = utf8_percent_encode(role, NON_ALPHANUMERIC);
+    let body = format!("Action=AssumeRole&Version=2011-06-15&RoleArn={role}&RoleSessionName={SESSION_NAME}");
+    let answer = sts.post("/", &[("content-type", FORM)], body).await?.body;
+    let of_session = |name| element(&answer, name);
+    let parts = (of_session("AccessKeyId"), of_session("SecretAccessKey"), of_session("SessionToken"));
+    let (Some(key), Some(secret), Some(token)) = parts else { return Ok(None) };
+    Ok(Some(Credentials::new(key, secret, Some(token), None, "sts:AssumeRole")))
 }
