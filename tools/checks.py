@@ -23,8 +23,8 @@ CRATES_COMMANDS: list[list[Word]] = [
 CRATES_ENVIRONMENT = {
     # clippy's compiler also writes the code, so one build serves lints and tests.
     "RUSTC_WORKSPACE_WRAPPER": str(ROOT / "tools" / "lints"),
-    # Both settings make a build from scratch shorter. They make a build after a small change longer, so use plain
-    # `cargo test` while you work.
+    # Both settings make a build from scratch faster, and a build after a small change slower: use plain `cargo test`
+    # while you work.
     "CARGO_INCREMENTAL": "0",
     "CARGO_PROFILE_DEV_DEBUG": "none",
 }

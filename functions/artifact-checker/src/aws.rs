@@ -23,6 +23,7 @@ use sekisho_lambda::service_error::{Kind, ServiceError};
 use sekisho_lambda::signed::{Service, Signed};
 
 const CODEBUILD: Service = Service { id: "CodeBuild", host: "codebuild" };
+const STS: Service = Service { id: "STS", host: "sts" };
 const CODEPIPELINE: Service = Service { id: "CodePipeline", host: "codepipeline" };
 
 /// The clients of all services.
@@ -77,7 +78,7 @@ impl Clients {
                 Signed::new(&once, &CODEPIPELINE, None)
             }),
             reports: later(aws, Signed::s3),
-            sts: later(aws, |aws| Signed::new(aws, &sts::STS, None)),
+            sts: later(aws, |aws| Signed::new(aws, &STS, None)),
             sqs: later(aws, |aws| Signed::new(aws, &sqs::SQS, None)),
             topic: Topic::new(later(aws, aws_sdk_sns::Client::new), topic_arn),
             buses: later(aws, Buses::new),
@@ -89,6 +90,13 @@ impl Clients {
     pub(crate) fn jobs(&self, account: &str) -> Signed {
         Signed::s3_control(&self.aws, account)
     }
+}
+
+/// The text of the first element with this name in an XML answer, without elements in it.
+pub(crate) fn element(text: &str, name: &str) -> Option<String> {
+    let text = text.split_once(&format!("<{name}>"))?.1.split_once("</")?.0;
+    let replaced = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
+    Some(replaced.replace("&#39;", "'").replace("&amp;", "&"))
 }
 
 /// Codes of temporary errors, after which S3 may accept the same request.

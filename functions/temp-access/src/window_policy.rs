@@ -245,9 +245,9 @@ pub(crate) fn effective(versions: &BTreeMap<u64, Version>, id: u64) -> Vec<Share
 }
 
 /// The grants to which a share may belong. The configuration may have changed since, so it does not count. A grant with
-/// exactly the window of the share wins over one with a larger window, which a grant has while it is extended, or after
-/// an extension that failed. There are several if nothing tells them apart: profiles with the same statement, or rows
-/// of an earlier version.
+/// exactly the window of the share wins over one with a larger window: a row has the larger one while the grant is
+/// extended, and after an extension that failed. The answer has several grants if they have the same statement, or if
+/// an earlier version wrote their rows, which do not name their statements.
 fn owners<'h>(share: &Share, holders: &'h [Holder]) -> Vec<&'h Holder> {
     let digest = share.digest();
     let may_own = |holder: &&Holder| {

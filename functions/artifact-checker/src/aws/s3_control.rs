@@ -3,6 +3,8 @@
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::signed::Signed;
 
+use crate::aws::element;
+
 const PATH: &str = "/v20180820/jobs";
 const ACCOUNT: &str = "x-amz-account-id";
 const NAMESPACE: &str = "http://awss3control.amazonaws.com/doc/2018-08-20/";
@@ -101,13 +103,6 @@ fn job(text: &str) -> Option<Job> {
         succeeded: count("NumberOfTasksSucceeded"),
         failed: count("NumberOfTasksFailed"),
     })
-}
-
-/// The text of the first element with this name, without elements in it.
-pub(crate) fn element(text: &str, name: &str) -> Option<String> {
-    let text = text.split_once(&format!("<{name}>"))?.1.split_once("</")?.0;
-    let replaced = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
-    Some(replaced.replace("&#39;", "'").replace("&amp;", "&"))
 }
 
 fn escaped(text: &str) -> String {

@@ -3,11 +3,10 @@
 use aws_sdk_s3::config::Credentials;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sekisho_lambda::ServiceError;
-use sekisho_lambda::signed::{Service, Signed};
+use sekisho_lambda::signed::Signed;
 
-use crate::aws::s3_control::element;
+use crate::aws::element;
 
-pub(crate) const STS: Service = Service { id: "STS", host: "sts" };
 const FORM: &str = "application/x-www-form-urlencoded";
 const SESSION_NAME: &str = "sekisho-artifact-checker";
 

@@ -54,9 +54,9 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
     let attempt = match Box::pin(attempt(run, request, &mut taken)).await {
         Ok(attempt) => attempt,
         Err(error) if error.is_changed() => {
-            // Either another invocation has taken over the range, or a new sweep has replaced this one, and the message does
-            // nothing. Or too many invocations were changing the sweep's row, so that this one could not divide the range.
-            // Then nobody has the range.
+            // If another invocation has taken over the range, or a new sweep has replaced this one, the message does
+            // nothing. If this invocation could not divide the range, because many others were changing the sweep's
+            // row, nobody has the range, and the message continues it.
             send(run, request, PAUSE).await?;
             let why = "another invocation has taken over the range, a new sweep has replaced this one, or the range is \
                        continued later";

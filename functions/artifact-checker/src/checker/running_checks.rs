@@ -25,16 +25,16 @@ const SLOW: Duration = Duration::from_mins(1);
 pub(crate) struct RunningChecks {
     by_number: BTreeMap<u64, RunningCheck>,
     next: u64,
-    /// The number of slow checks.
+    /// The number of running checks for which no page waits.
     slow: usize,
 }
 
 #[derive(Debug)]
 struct RunningCheck {
     object: ListedObject,
-    /// The number of the object's page; `None` if the page has ended in an earlier invocation.
+    /// The number of the object's page; `None` if an earlier invocation has ended the page.
     page: Option<u64>,
-    /// Whether the page does not wait for the check.
+    /// Whether the check takes long, so that its page ends without it.
     is_slow: bool,
     began: Rc<Cell<Instant>>,
 }

@@ -46,7 +46,7 @@ pub(crate) async fn take(
     let open: Vec<Key> = unfinished.iter().flat_map(|row| row.open_range_keys(&request.bucket)).collect();
     let row = match SweepRow::start(row, request, before, request_id, now) {
         Start::Row(mut row) => {
-            // The ranges of a sweep that this one replaces use the rates until they notice it.
+            // The invocations of the sweep that this one replaces use the rates for some seconds more.
             let ranges = ledger.read_many::<SweepRow>(&open).await?;
             if ranges.into_iter().filter_map(Result::ok).flatten().any(|range| range.state.is_held(now)) {
                 row.leave_rest();

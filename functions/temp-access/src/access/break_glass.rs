@@ -30,7 +30,8 @@ pub(crate) fn open<S: Store>(terms: &Terms<'_>, basis: &mut Basis<'_>, run: &Run
 }
 
 /// Writes the row of the review. It is written before access is given, so that no grant is without a review. If an
-/// earlier attempt of this request has written the row, the new revision keeps that attempt from deleting it.
+/// earlier attempt of this request has written the row already, it is written again: with a new revision, that attempt
+/// cannot delete it.
 pub(crate) async fn record<S: Store>(review: &PendingRow, run: &Run<'_, S>) -> Result<(), LedgerError> {
     let Some(principal) = review.principal() else { return Ok(()) };
     let key = review.key(&principal);

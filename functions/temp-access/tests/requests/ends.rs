@@ -104,7 +104,7 @@ async fn a_grant_waits_for_the_delete_that_a_revoke_owes() {
         let error = account.invoke(shell).await.unwrap_err();
         assert_eq!(error.error_type().name(), "Throttled", "{error}");
     }
-    // The policy would give access for another day, so the follow-up still tries.
+    // The follow-up still tries, because the policy gives access for one more day.
     account.cloud.heal();
     assert_eq!(account.follow_up().await, ["revoked"]);
     assert_eq!(account.cloud.policy_names(User, "prd-user"), [""; 0]);

@@ -7,8 +7,8 @@ use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
 use tracing::warn;
 
+use crate::aws::element;
 use crate::aws::s3::{S3, list};
-use crate::aws::s3_control::element;
 use crate::batch::{Collecting, Manifest, Step};
 use crate::checker::batch::taken::{LARGEST, RESERVE, TakenBatch};
 use crate::error::Error;

@@ -52,7 +52,7 @@ pub(super) struct Rows {
     complete_required: Option<OffsetDateTime>,
     /// How many objects a sweep may repair without a confirmation.
     pub(super) most_repairs: u64,
-    /// When the ledger first had so many repairs of a sweep, by the id of the sweep.
+    /// For each sweep that has repaired so many, by its id: when the ledger first said so.
     exhausted: BTreeMap<String, OffsetDateTime>,
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Turn {
     Waits,
     /// It waits neither for its turn nor for IAM, but a change needs the ledger.
     GoesAhead,
-    /// It waits for nothing, and does without the ledger if it has to, because a revoke has to end access.
+    /// It waits for nothing. A revoke must end access, so it also works without the ledger.
     Revokes,
 }
 
