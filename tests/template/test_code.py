@@ -67,6 +67,7 @@ SIGNED = {
     "CodeBuild": r"CodeBuild_20161006\.(BatchGetBuilds)\"",
     "CodePipeline": r"call\(codepipeline, \"(\w+)\"",
     "SQS": r"AmazonSQS\.(SendMessage)\"",
+    "STS": r"\"Action=(AssumeRole)&Version=",
     "SSM": r"\"AmazonSSM\.(DescribeSessions|TerminateSession)\"",
     "CloudTrail": r"CloudTrail_20131101\.(LookupEvents)\"",
     "Lambda": r"/2015-03-31/functions/\{\}/(invocations)\"",
@@ -155,8 +156,8 @@ NAMED = {
         # An action of a pipeline may run any project.
         ("codebuild", "arn:aws:codebuild:{region}:{account}:project/*", SIGNED["CodeBuild"]),
         ("events", "arn:aws:events:{region}:{account}:event-bus/default", r"event-bus/default"),
-        ("sts", "arn:aws:iam::333333333333:role/consumer", r"assume_role\(\)\s*\.role_arn\("),
-        ("sts", "arn:aws:iam::222222222222:role/reader", r"assume_role\(\)\s*\.role_arn\("),
+        ("sts", "arn:aws:iam::333333333333:role/consumer", r"&RoleArn=\{role\}"),
+        ("sts", "arn:aws:iam::222222222222:role/reader", r"&RoleArn=\{role\}"),
         # Lambda itself sends to this queue, so no place in the code names it.
         ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),
     ],
