@@ -212,6 +212,12 @@ def of_role(logical):
     return role_of(logical).removesuffix("Role")
 
 
+def test_a_sweep_may_take_any_number_of_invocations_with_a_whole_core():
+    """Lambda ends a chain of invocations through a queue after 16 rounds, unless it may recur. The local cloud does not."""
+    sweeper = deployed.source()["Resources"]["ArtifactSweeper"]["Properties"]
+    assert (sweeper["RecursiveLoop"], sweeper["MemorySize"]) == ("Allow", 1769)
+
+
 @pytest.mark.parametrize("logical", NAMES)
 def test_environment(logical):
     globals_ = deployed.source()["Globals"]["Function"]["Environment"]["Variables"]

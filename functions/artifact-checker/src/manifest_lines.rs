@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
-/// The characters of a key that stand for themselves in a manifest.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+use crate::object::PATH;
 
 /// Lines of manifests, by whether their objects get the S3 Bucket Key.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +17,7 @@ impl ManifestLines {
     /// Adds an object. All lines of a manifest name a version, or none does.
     pub(crate) fn add(&mut self, bucket_key: bool, bucket: &str, key: &str, version: Option<&str>) {
         let lines = self.lines.entry(bucket_key).or_default();
-        lines.extend([bucket, ","].into_iter().chain(utf8_percent_encode(key, KEPT)));
+        lines.extend([bucket, ","].into_iter().chain(utf8_percent_encode(key, PATH)));
         lines.extend(version.iter().flat_map(|version| [",", version]));
         lines.push('\n');
         self.count += 1;

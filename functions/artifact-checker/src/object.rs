@@ -1,6 +1,12 @@
 //! S3 objects: their names, their listings, and what S3 reports about them.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde::{Deserialize, Serialize};
+
+/// The characters to encode in a part of a URL: all except RFC 3986's unreserved characters.
+pub(crate) const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// The characters to encode in an object's path. Slashes stay, because they separate folders.
+pub(crate) const PATH: &AsciiSet = &PART.remove(b'/');
 
 /// The function's own reports begin with this prefix. No sweep checks them.
 pub(crate) const REPORTS: &str = "sekisho-reports/";

@@ -1,7 +1,8 @@
 //! The pages of a listing that are being checked.
 //!
-//! The sweep's position in the ledger moves only past finished pages. An invocation that continues the sweep
-//! checks the open pages again, and leaves out no object.
+//! The sweep's position in the ledger moves only past finished pages. An invocation whose time ends cuts its last page off
+//! after the last object whose check has begun. If it dies, the invocation that continues the sweep checks the open pages
+//! again, and leaves out no object.
 
 use std::collections::VecDeque;
 
@@ -18,6 +19,8 @@ const ENOUGH_WAITING: usize = 1000;
 pub(crate) struct OpenPages {
     pages: VecDeque<OpenPage>,
     waiting: VecDeque<WaitingObject>,
+    /// The last object whose check has begun.
+    last_begun: Option<WaitingObject>,
     /// The number of the first open page; pages are counted from 0.
     first: u64,
 }
@@ -25,6 +28,8 @@ pub(crate) struct OpenPages {
 /// An open page.
 #[derive(Debug)]
 pub(crate) struct OpenPage {
+    /// The number of all its objects.
+    listed: usize,
     /// The number of objects that are not checked yet, without the slow ones.
     unchecked: usize,
     totals: SweepTotals,
@@ -34,14 +39,21 @@ pub(crate) struct OpenPage {
 }
 
 /// An object that waits for its check.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct WaitingObject {
     /// The number of the object's page.
     pub(crate) page: u64,
     pub(crate) object: ListedObject,
+    /// The object's place among all objects of its page, from 0.
+    index: usize,
+}
+
+impl WaitingObject {
     /// Whether the object is the first of its page. A sweep reads a byte of the first object, and only the metadata of
     /// the page's other objects.
-    pub(crate) is_sample: bool,
+    pub(crate) fn is_sample(&self) -> bool {
+        self.index == 0
+    }
 }
 
 /// A finished page: all its objects, and all objects of earlier pages, are checked, but for the slow ones.
@@ -64,20 +76,38 @@ impl OpenPages {
         !self.waiting.is_empty()
     }
 
-    /// Adds a page that S3 has listed, without the objects that need no check. `unchanged` is their number.
-    pub(crate) fn add(&mut self, page: ListPage, unchanged: u64) {
-        let number = self.first + u64::try_from(self.pages.len()).unwrap_or(u64::MAX);
+    /// Adds a page that S3 has listed. Its first object is checked in any case, and the others if `is_due` says so. Returns
+    /// how many objects are checked.
+    pub(crate) fn add(&mut self, page: ListPage, is_due: impl Fn(&ListedObject) -> bool) -> usize {
+        let number = self.first + count(self.pages.len());
+        let (listed, before) = (page.objects.len(), self.waiting.len());
+        let due = page.objects.into_iter().enumerate().filter(|(index, object)| *index == 0 || is_due(object));
+        self.waiting.extend(due.map(|(index, object)| WaitingObject { page: number, object, index }));
+        let unchecked = self.waiting.len() - before;
         let mut totals = SweepTotals::default();
         totals.checks.writes_and_lists = 1;
-        totals.unchanged = unchanged;
-        self.pages.push_back(OpenPage { unchecked: page.objects.len(), totals, slow: Vec::new(), end: page.end });
-        let waiting = |(n, object): (usize, ListedObject)| WaitingObject { page: number, object, is_sample: n == 0 };
-        self.waiting.extend(page.objects.into_iter().enumerate().map(waiting));
+        totals.unchanged = count(listed - unchecked);
+        self.pages.push_back(OpenPage { listed, unchecked, totals, slow: Vec::new(), end: page.end });
+        unchecked
     }
 
     /// The next object to check.
     pub(crate) fn next_object(&mut self) -> Option<WaitingObject> {
-        self.waiting.pop_front()
+        let next = self.waiting.pop_front()?;
+        self.last_begun = Some(next.clone());
+        Some(next)
+    }
+
+    /// Leaves the objects whose check has not begun to the next invocation.
+    pub(crate) fn leave_waiting(&mut self) {
+        let Some(number) = self.waiting.front().map(|object| object.page) else { return };
+        let waiting = self.waiting.drain(..).filter(|object| object.page == number).count();
+        let cut = self.last_begun.take().filter(|last| last.page == number);
+        let kept = number - self.first + u64::from(cut.is_some());
+        self.pages.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        if let (Some(page), Some(last)) = (self.pages.back_mut(), cut) {
+            page.cut(last, waiting);
+        }
     }
 
     /// Page `number`; `None` if it has ended.
@@ -100,6 +130,14 @@ impl OpenPages {
 }
 
 impl OpenPage {
+    /// Ends the page after its last object whose check has begun. `waiting` is the number of those whose check has not.
+    fn cut(&mut self, last: WaitingObject, waiting: usize) {
+        let WaitingObject { object: ListedObject { key, version, .. }, index, .. } = last;
+        self.unchecked -= waiting;
+        self.totals.unchanged -= count(self.listed - (index + 1) - waiting);
+        self.end = Some(ListPosition { key, version });
+    }
+
     /// Adds the result of the check of an object of the page.
     pub(crate) fn end_object(&mut self, object: &ListedObject, checked: CheckedObject) {
         match self.slow.iter().position(|slow| slow == object) {
@@ -113,5 +151,54 @@ impl OpenPage {
     pub(crate) fn set_aside(&mut self, object: ListedObject) {
         self.unchecked -= 1;
         self.slow.push(object);
+    }
+}
+
+fn count(objects: usize) -> u64 {
+    u64::try_from(objects).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(key: &str, written: i64) -> ListedObject {
+        ListedObject { key: key.to_owned(), version: None, is_latest: true, written: Some(written) }
+    }
+
+    fn end_of(page: &FinishedPage) -> Option<&str> {
+        page.end.as_ref().map(|end| end.key.as_str())
+    }
+
+    #[test]
+    fn a_page_is_cut_off_after_the_last_object_whose_check_has_begun() {
+        let page = |keys: &str, end: Option<&str>| ListPage {
+            objects: keys.chars().map(|key| listed(&key.to_string(), i64::from(key.is_uppercase()))).collect(),
+            end: end.map(|key| ListPosition { key: key.to_owned(), version: None }),
+        };
+        // Of each page, the first object is checked, and those in upper case. (begun, ends of the pages, unchanged in each)
+        for (begun, ends, unchanged) in [
+            (0, vec![], vec![]),
+            (1, vec!["a"], vec![0]),
+            (2, vec!["C"], vec![1]),
+            (3, vec!["f"], vec![3]),
+            (4, vec!["f", "g"], vec![3, 0]),
+        ] {
+            let mut pages = OpenPages::default();
+            let is_due = |object: &ListedObject| object.written == Some(1);
+            assert_eq!(pages.add(page("abCdEf", Some("f")), is_due), 3);
+            assert_eq!(pages.add(page("ghI", None), is_due), 2);
+            let begun: Vec<WaitingObject> = (0..begun).filter_map(|_| pages.next_object()).collect();
+            pages.leave_waiting();
+            assert!(!pages.has_waiting());
+            for object in begun {
+                let page = pages.page(object.page).unwrap();
+                page.set_aside(object.object);
+            }
+            let finished: Vec<FinishedPage> = std::iter::from_fn(|| pages.pop_finished()).collect();
+            assert_eq!(finished.iter().filter_map(end_of).collect::<Vec<_>>(), ends);
+            assert_eq!(finished.iter().map(|page| page.totals.unchanged).collect::<Vec<_>>(), unchanged);
+            assert!(pages.pages.is_empty());
+        }
     }
 }

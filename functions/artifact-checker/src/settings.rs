@@ -58,11 +58,6 @@ impl Settings {
         repairs.then_some(self.artifacts.confirm_above)
     }
 
-    /// How many invocations share the rates of a sweep. Further ones would find no range.
-    pub(crate) fn invocations(&self) -> u32 {
-        self.concurrency.min(MOST_RANGES)
-    }
-
     /// Reads the settings.
     ///
     /// # Errors
@@ -82,9 +77,12 @@ impl Settings {
 }
 
 fn concurrency(text: &str) -> Result<u32, Misconfigured> {
-    text.parse().ok().filter(|concurrency| *concurrency > 0).ok_or_else(|| Misconfigured {
+    // More invocations than ranges would find nothing to do.
+    text.parse().ok().filter(|concurrency| (1..=MOST_RANGES).contains(concurrency)).ok_or_else(|| Misconfigured {
         file: "environment".to_owned(),
         key: SWEEP_CONCURRENCY.to_owned(),
-        reason: format!("`{text}` is not a number above 0: deploy the function with the template, which sets it"),
+        reason: format!(
+            "`{text}` is not a number from 1 to {MOST_RANGES}: deploy the function with the template, which sets it"
+        ),
     })
 }

@@ -19,7 +19,7 @@ use crate::right_key::ArtifactStore;
 
 /// How many calls are in flight at the same time. The number is small, because CodePipeline's request limits are low
 /// and AWS does not publish them.
-const CONCURRENT_CALLS: usize = 4;
+pub(crate) const CONCURRENT_CALLS: usize = 4;
 /// The pauses before a call is repeated, after the SDK's own retries.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
 /// How many pages of action executions are read for each pipeline. The latest executions come first.

@@ -28,8 +28,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The row with which the invocations of one sweep count together.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct BudgetRow {
-    /// The id of the sweep.
-    sweep: String,
     repaired: u64,
     /// When DynamoDB may delete the row, in seconds since 1970.
     expires: u64,
@@ -76,19 +74,9 @@ fn key(request: &SweepRequest, sweep: &str) -> Key {
 }
 
 /// Reads how many objects a sweep has repaired, with the revision of its row.
-async fn repaired<L: Store>(
-    run: &Run<'_, L>,
-    request: &SweepRequest,
-    sweep: &str,
-) -> Result<(u64, Option<u64>), Error> {
-    let key = key(request, sweep);
-    if let Some(row) = run.ledger.read::<BudgetRow>(&key).await? {
-        return Ok((row.state.repaired, Some(row.revision)));
-    }
-    // An earlier version of this function counted all sweeps of a mode in one row.
-    let earlier = run.ledger.read::<BudgetRow>(&Key { sk: "repairs".to_owned(), ..key }).await?;
-    let repaired = earlier.filter(|row| row.state.sweep == sweep).map_or(0, |row| row.state.repaired);
-    Ok((repaired, None))
+async fn repaired<L: Store>(run: &Run<'_, L>, key: &Key) -> Result<(u64, Option<u64>), Error> {
+    let row = run.ledger.read::<BudgetRow>(key).await?;
+    Ok(row.map_or((0, None), |row| (row.state.repaired, Some(row.revision))))
 }
 
 impl Budget {
@@ -105,8 +93,8 @@ impl Budget {
         sweep: &SweepRow,
     ) -> Result<Self, Error> {
         let Some(limit) = run.settings.most_repairs(request, rule) else { return Ok(Self::default()) };
-        let (is_other_open, (repaired, _)) =
-            try_join!(is_other_open(run, request, &sweep.sweep), repaired(run, request, &sweep.sweep))?;
+        let key = key(request, &sweep.sweep);
+        let (is_other_open, (repaired, _)) = try_join!(is_other_open(run, request, &sweep.sweep), repaired(run, &key))?;
         let budget = Self::new(limit, repaired);
         budget.is_other_open.set(is_other_open);
         Ok(budget)
@@ -156,9 +144,9 @@ impl Budget {
         let key = key(request, sweep);
         let mut attempts = 0;
         loop {
-            let (before, revision) = repaired(run, request, sweep).await?;
+            let (before, revision) = repaired(run, &key).await?;
             let expires = epoch_millis(run.now() + RETENTION) / 1000;
-            let row = BudgetRow { sweep: sweep.to_owned(), repaired: before + own, expires };
+            let row = BudgetRow { repaired: before + own, expires };
             match run.ledger.write(&key, &row, revision, run.request_id()).await {
                 Ok(_) => return Ok(row.repaired),
                 Err(Error::Changed(_)) if attempts < MOST_WRITES => {

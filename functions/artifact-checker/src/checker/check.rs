@@ -35,8 +35,11 @@ const MOST_LOOKS: usize = 5;
 /// The pause between two reads of the metadata while another invocation is repairing the object.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// S3 sends about this many requests to KMS for the repair of an object and for the read that proves the repair.
+/// S3 sends at most about this many requests to KMS for the repair of an object and for the read that proves the repair.
+/// KMS charges fewer ([`RequestCount::kms`]).
 const KMS_REQUESTS_OF_A_REPAIR: u32 = 4;
+/// No more checks are under way than get their rates within this time, even if each of them becomes a repair.
+const LONGEST_QUEUE: Duration = Duration::from_secs(20);
 
 /// What a check is asked to do. An attempt that fails is repeated with the same request.
 pub(crate) struct CheckRequest {
@@ -73,8 +76,17 @@ pub(crate) struct ObjectChecker<'a, L> {
     mode: CheckMode,
     limits: RateLimits,
     turns: Turns,
-    /// The number of objects that are claimed now.
+    /// The number of repairs that are under way.
     repairs: Cell<usize>,
+}
+
+/// A repair, or what belongs to it, that is under way.
+pub(crate) struct RunningRepair<'a>(&'a Cell<usize>);
+
+impl Drop for RunningRepair<'_> {
+    fn drop(&mut self) {
+        self.0.update(|repairs| repairs - 1);
+    }
 }
 
 /// The result of a check, before it becomes a decision.
@@ -137,14 +149,25 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         self.limits.set(rates);
     }
 
+    /// How many checks may be under way, so that none waits long for the rates.
+    pub(crate) fn most_checks(&self) -> usize {
+        self.limits.within(LONGEST_QUEUE / KMS_REQUESTS_OF_A_REPAIR).max(1)
+    }
+
     /// Begins no further check or repair. A repair that has begun goes on.
     pub(crate) fn stop(&self) {
         self.limits.stop();
     }
 
-    /// Whether an object is claimed.
+    /// Whether a repair is under way.
     pub(crate) fn is_repairing(&self) -> bool {
         self.repairs.get() > 0
+    }
+
+    /// Counts a repair as under way until the result is dropped.
+    pub(crate) fn begin_repair(&self) -> RunningRepair<'_> {
+        self.repairs.update(|repairs| repairs + 1);
+        RunningRepair(&self.repairs)
     }
 
     /// Slows down after a throttled request.
@@ -264,10 +287,8 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
     ) -> Result<Option<Repaired>, CheckError> {
         self.limits.s3.pass(u32::try_from(requests.reads).unwrap_or(u32::MAX), began).await;
         self.limits.kms.pass(KMS_REQUESTS_OF_A_REPAIR, began).await;
-        self.repairs.update(|repairs| repairs + 1);
-        let repaired = self.repair_claimed(progress).await;
-        self.repairs.update(|repairs| repairs - 1);
-        repaired
+        let _repair = self.begin_repair();
+        self.repair_claimed(progress).await
     }
 
     async fn repair_claimed(&self, progress: &mut Progress) -> Result<Option<Repaired>, CheckError> {

@@ -105,7 +105,7 @@ pub(crate) struct Share {
 /// sweep has replaced the sweep of the invocation's range.
 pub(crate) async fn share<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<Share, Error> {
     let whole = run.settings.rates;
-    let of_range = whole.share(run.settings.invocations());
+    let of_range = whole.share(run.settings.concurrency);
     if request.range.is_none() {
         let leaves_rest = has_any_other_sweep(run, request).await?;
         return Ok(Share { rates: if leaves_rest { of_range } else { whole }, leaves_rest });
@@ -161,7 +161,7 @@ pub(crate) async fn divide<L: Store>(
     end: Option<&str>,
 ) -> Result<Option<String>, SweepError> {
     let Some(number) = request.range else { return Ok(None) };
-    let wanted = usize::try_from(run.settings.invocations()).unwrap_or(usize::MAX);
+    let wanted = usize::try_from(run.settings.concurrency).unwrap_or(usize::MAX);
     let row = run.ledger.read::<SweepRow>(&SweepRow::key(&request.bucket, request.mode())).await?;
     if row.is_none_or(|row| row.state.ranges.len() >= wanted) {
         return Ok(None);

@@ -35,6 +35,11 @@ impl RateLimits {
         self.kms.set(rates.kms);
     }
 
+    /// How many requests of each kind pass within this time.
+    pub(crate) fn within(&self, time: Duration) -> usize {
+        self.s3.within(time).min(self.kms.within(time))
+    }
+
     /// Lets no further request pass.
     pub(crate) fn stop(&self) {
         self.s3.is_stopped.set(true);
@@ -80,6 +85,11 @@ impl RateLimit {
     fn part(&self, now: Instant) -> f64 {
         let Some((since, part)) = self.cut.get() else { return 1.0 };
         (part + 0.5 * (now - since).as_secs_f64() / RECOVERY.as_secs_f64()).min(1.0)
+    }
+
+    fn within(&self, time: Duration) -> usize {
+        let passing = time.mul_f64(self.part(Instant::now())).as_nanos().checked_div(self.interval.get().as_nanos());
+        passing.and_then(|passing| usize::try_from(passing).ok()).unwrap_or(usize::MAX)
     }
 
     fn cut(&self) {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::{ServiceError, telemetry};
@@ -12,6 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tracing::warn;
 
+use crate::aws::codepipeline::CONCURRENT_CALLS;
 use crate::aws::codepipeline::executions::{self, Execution};
 use crate::checker::notices;
 use crate::error::CheckError;
@@ -265,19 +267,19 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         if let Some(look) = last.as_ref().filter(|look| self.run.now() - look.at < LONGEST_OLD) {
             return Rc::clone(&look.runs);
         }
-        let at = self.run.now();
         let runs = Rc::new(self.read_runs().await.map_err(|error| chain(&error)));
-        *last = Some(Look { at, runs: Rc::clone(&runs) });
+        // The checks that wait for this look use it, however long it took.
+        *last = Some(Look { at: self.run.now(), runs: Rc::clone(&runs) });
         runs
     }
 
     /// The runs of the bucket's pipelines, from the latest to the earliest of each pipeline.
     async fn read_runs(&self) -> Result<Vec<ActionRun>, CheckError> {
-        let mut runs = Vec::new();
-        for store in self.stores.iter().filter(|store| store.bucket == self.bucket) {
-            runs.extend(self.read_runs_of(&store.pipeline).await?);
-        }
-        Ok(runs)
+        let pipelines = self.stores.iter().filter(|store| store.bucket == self.bucket).map(|store| &*store.pipeline);
+        stream::iter(pipelines.map(|pipeline| self.read_runs_of(pipeline)))
+            .buffered(CONCURRENT_CALLS)
+            .try_concat()
+            .await
     }
 
     async fn read_runs_of(&self, pipeline: &str) -> Result<Vec<ActionRun>, CheckError> {

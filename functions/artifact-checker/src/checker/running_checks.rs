@@ -18,7 +18,7 @@ use crate::sweep_totals::CheckedObject;
 
 /// A page waits no longer than this for a check. The time for which the check waits for the rates does not count, because
 /// it says nothing about the object.
-const SLOW: Duration = Duration::from_mins(1);
+pub(crate) const SLOW: Duration = Duration::from_mins(1);
 
 /// The running checks by number.
 #[derive(Debug, Default)]
@@ -43,6 +43,8 @@ struct RunningCheck {
 #[derive(Debug)]
 pub(crate) struct BegunCheck {
     pub(crate) number: u64,
+    /// Whether the check may read a byte of the object.
+    pub(crate) is_sample: bool,
     /// When it began. The time for which it waits for the rates is added.
     pub(crate) began: Rc<Cell<Instant>>,
 }
@@ -50,21 +52,21 @@ pub(crate) struct BegunCheck {
 impl RunningChecks {
     /// Begins the check of an object that waits in a page.
     pub(crate) fn begin(&mut self, waiting: &WaitingObject) -> BegunCheck {
-        self.add(waiting.object.clone(), Some(waiting.page))
+        self.add(waiting.object.clone(), Some(waiting.page), waiting.is_sample())
     }
 
     /// Begins the check of an object whose page has ended in an earlier invocation.
     pub(crate) fn begin_slow(&mut self, object: &ListedObject) -> BegunCheck {
-        self.add(object.clone(), None)
+        self.add(object.clone(), None, true)
     }
 
-    fn add(&mut self, object: ListedObject, page: Option<u64>) -> BegunCheck {
+    fn add(&mut self, object: ListedObject, page: Option<u64>, is_sample: bool) -> BegunCheck {
         let (number, began) = (self.next, Rc::new(Cell::new(Instant::now())));
         let is_slow = page.is_none();
         self.next += 1;
         self.slow += usize::from(is_slow);
         self.by_number.insert(number, RunningCheck { object, page, is_slow, began: Rc::clone(&began) });
-        BegunCheck { number, began }
+        BegunCheck { number, is_sample, began }
     }
 
     /// The number of running checks for which pages wait.
@@ -82,11 +84,11 @@ impl RunningChecks {
         }
     }
 
-    /// Lets the pages end without the objects whose checks take long, as many as the row of the sweep has room for.
-    pub(crate) fn set_slow_aside(&mut self, pages: &mut OpenPages, row: &SweepRow) {
+    /// Lets the pages end without the objects whose checks take this long, as many as the row of the sweep has room for.
+    pub(crate) fn set_slow_aside(&mut self, slow: Duration, pages: &mut OpenPages, row: &SweepRow) {
         for check in self.by_number.values_mut() {
             if !check.is_slow
-                && check.began.get().elapsed() > SLOW
+                && check.began.get().elapsed() >= slow
                 && row.has_room_for_slow(pages.slow())
                 && let Some(page) = check.page.and_then(|page| pages.page(page))
             {

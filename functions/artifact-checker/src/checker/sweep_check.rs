@@ -34,8 +34,8 @@ pub(crate) const ATTEMPTS: u32 = 8;
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between checks of an object that another invocation is repairing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// If less time than this is left, no further page is listed, so that the open pages can be finished.
-pub(crate) const TIME_FOR_A_PAGE: Duration = Duration::from_secs(45);
+/// If less time than this is left, no further check begins, so that those that have begun can end.
+pub(crate) const TIME_FOR_CHECKS: Duration = Duration::from_secs(45);
 
 /// Checks the objects of a sweep.
 pub(crate) struct SweepChecker<'a, L> {
@@ -53,9 +53,14 @@ pub(crate) struct SweepChecker<'a, L> {
 }
 
 impl<L: Store> SweepChecker<'_, L> {
+    /// How many checks may be under way.
+    pub(crate) fn most_checks(&self) -> usize {
+        self.limit.borrow().requests().min(self.checker.most_checks())
+    }
+
     /// Checks an object, and returns the result with the number of the check.
-    pub(crate) async fn check(&self, begun: BegunCheck, object: ListedObject, is_sample: bool) -> (u64, CheckedObject) {
-        let BegunCheck { number, began } = begun;
+    pub(crate) async fn check(&self, begun: BegunCheck, object: ListedObject) -> (u64, CheckedObject) {
+        let BegunCheck { number, is_sample, began } = begun;
         let is_older_version = !object.is_latest;
         let id = ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version };
         let mut request = CheckRequest {
@@ -69,6 +74,8 @@ impl<L: Store> SweepChecker<'_, L> {
             self.proofs.borrow_mut().end(result.was_read, result.failed_read.as_ref());
         }
         let decision = explained(result.decision, self.writers, self.right_key).await;
+        // The retry of a stage belongs to the repair.
+        let _repair = self.checker.begin_repair();
         // A stage reads the latest version.
         let decision = if is_older_version { decision } else { self.retrier.after_sweep(decision).await };
         (number, self.compared(CheckedObject { decision, ..result }, is_older_version).await)
@@ -126,7 +133,7 @@ impl<L: Store> SweepChecker<'_, L> {
                 self.checker.slow_down();
             }
             match error {
-                CheckError::RepairedElsewhere if self.run.time_left() > TIME_FOR_A_PAGE => {
+                CheckError::RepairedElsewhere if self.run.time_left() > TIME_FOR_CHECKS => {
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

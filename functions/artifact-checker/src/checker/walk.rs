@@ -22,8 +22,8 @@ use crate::aws::s3::{S3, list};
 use crate::checker::check::about_object;
 use crate::checker::range_state::{divide, share};
 use crate::checker::report;
-use crate::checker::running_checks::RunningChecks;
-use crate::checker::sweep_check::{ATTEMPTS, FIRST_PAUSE, SweepChecker, TIME_FOR_A_PAGE};
+use crate::checker::running_checks::{RunningChecks, SLOW};
+use crate::checker::sweep_check::{ATTEMPTS, FIRST_PAUSE, SweepChecker, TIME_FOR_CHECKS};
 use crate::checker::sweep_state::TakenSweep;
 use crate::checker::tracker::{Others, PageRange, Tracker};
 use crate::error::SweepError;
@@ -106,7 +106,7 @@ impl<L: Store> Walk<'_, L> {
     async fn check_pages(&self, sweep: &mut TakenSweep) -> Result<Vec<Decision<Outcome>>, SweepError> {
         let mut pages = OpenPages::default();
         let mut running = RunningChecks::default();
-        let begin = |object: ListedObject| self.checker.check(running.begin_slow(&object), object, true);
+        let begin = |object: ListedObject| self.checker.check(running.begin_slow(&object), object);
         let mut in_flight: FuturesUnordered<_> = sweep.row.slow_objects().into_iter().map(begin).collect();
         let mut walk = Listing::of(&sweep.row);
         let (mut listing, mut is_listing) = (OptionFuture::from(None), false);
@@ -114,19 +114,22 @@ impl<L: Store> Walk<'_, L> {
         let (mut last_save, mut last_division) = (Instant::now(), Instant::now());
         let mut tick = interval(CHECKPOINT);
         loop {
-            while running.in_pages() < self.checker.limit.borrow().requests()
+            let time_left = self.run.time_left();
+            if time_left < TIME_FOR_CHECKS {
+                pages.leave_waiting();
+                (listing, is_listing) = (None.into(), false);
+            }
+            while running.in_pages() < self.checker.most_checks()
                 && let Some(waiting) = pages.next_object()
             {
-                in_flight.push(self.checker.check(running.begin(&waiting), waiting.object, waiting.is_sample));
+                in_flight.push(self.checker.check(running.begin(&waiting), waiting.object));
             }
-            let time_left = self.run.time_left();
             if time_left < TIME_TO_RECORD {
                 break;
             }
-            let alone = sweep.row.alone(self.run.settings.alone);
-            let leaves_rest = alone.is_some_and(|alone| walk.work >= alone);
+            let leaves_rest = sweep.row.alone(self.run.settings.alone).is_some_and(|alone| walk.work >= alone);
             // While the range is being divided, nothing is listed, because the page may have keys of the new range.
-            let may_list = !is_listing && !is_dividing && !leaves_rest && time_left > TIME_FOR_A_PAGE;
+            let may_list = !is_listing && !is_dividing && !leaves_rest && time_left >= TIME_FOR_CHECKS;
             if may_list
                 && last_division.elapsed() >= CHECKPOINT
                 && let Some(after) = walk.divisible_after(&sweep.row)
@@ -147,7 +150,7 @@ impl<L: Store> Walk<'_, L> {
             tokio::select! {
                 // In this order, no branch keeps another one waiting, and a test repeats a run exactly.
                 biased;
-                _ = tick.tick() => running.set_slow_aside(&mut pages, &sweep.row),
+                _ = tick.tick() => running.set_slow_aside(SLOW, &mut pages, &sweep.row),
                 Some(listed) = &mut listing, if is_listing => {
                     (listing, is_listing) = (None.into(), false);
                     self.add_page(listed, &mut walk, &mut pages, &mut sweep.row).await;
@@ -167,10 +170,22 @@ impl<L: Store> Walk<'_, L> {
         if is_dividing && let Some(divided) = division.await {
             sweep.row.end = divided?;
         }
-        match walk.failure {
-            Some(error) => Err(error.into()),
-            None => Ok(self.end_run(&mut sweep.row).await),
-        }
+        self.end_walk(running, pages, &mut sweep.row, walk).await
+    }
+
+    /// Ends the pages up to the last check that has begun. The next invocation continues the checks that have not ended,
+    /// because they may have repaired something.
+    async fn end_walk(
+        &self,
+        mut running: RunningChecks,
+        mut pages: OpenPages,
+        row: &mut SweepRow,
+        walk: Listing,
+    ) -> Result<Vec<Decision<Outcome>>, SweepError> {
+        let delayed = if walk.failure.is_none() { self.end_run(row).await } else { Vec::new() };
+        running.set_slow_aside(Duration::ZERO, &mut pages, row);
+        self.end_finished(&mut pages, row, &walk).await;
+        walk.failure.map_or(Ok(delayed), |error| Err(error.into()))
     }
 
     /// Lets the repairs that have begun come to their end, because their claims keep other sweeps from the objects.
@@ -190,9 +205,7 @@ impl<L: Store> Walk<'_, L> {
         walk: &Listing,
         last_save: &mut Instant,
     ) -> Result<(), SweepError> {
-        while let Some(page) = pages.pop_finished() {
-            self.end_page(page, &mut sweep.row, walk).await;
-        }
+        self.end_finished(pages, &mut sweep.row, walk).await;
         if last_save.elapsed() >= CHECKPOINT && !sweep.row.complete {
             self.before_save(&mut sweep.row).await;
             sweep.checkpoint(self.run.ledger, self.run.now()).await?;
@@ -200,6 +213,12 @@ impl<L: Store> Walk<'_, L> {
             *last_save = Instant::now();
         }
         Ok(())
+    }
+
+    async fn end_finished(&self, pages: &mut OpenPages, row: &mut SweepRow, walk: &Listing) {
+        while let Some(page) = pages.pop_finished() {
+            self.end_page(page, row, walk).await;
+        }
     }
 
     /// Leaves rates to another sweep that has begun. Fails if it has replaced this one.
@@ -264,22 +283,13 @@ impl<L: Store> Walk<'_, L> {
         if self.request.bucket == self.run.settings.bucket {
             page.objects.retain(|object| !object.key.starts_with(REPORTS));
         }
-        let unchanged = row.since.map_or(0, |since| self.leave_out_unchanged(&mut page.objects, since));
-        walk.work += OBJECTS_PER_LISTING + page.objects.len();
-        pages.add(page, unchanged);
-    }
-
-    /// Leaves out the objects that were not written since this time, but for those with a finding, and the first one: it
-    /// shows that the right key still works. Returns the number of objects that are left out.
-    fn leave_out_unchanged(&self, objects: &mut Vec<ListedObject>, since: i64) -> u64 {
-        let all = objects.len();
-        let mut is_first = true;
-        objects.retain(|object| {
-            mem::take(&mut is_first)
-                || object.written.is_none_or(|written| written >= since)
+        // An incremental sweep leaves out what was not written since its time, unless it has a finding. The first object
+        // of the page shows that the right key still works.
+        walk.work += OBJECTS_PER_LISTING;
+        walk.work += pages.add(page, |object| {
+            row.since.is_none_or(|since| object.written.is_none_or(|written| written >= since))
                 || self.tracker.is_some_and(|tracker| tracker.has_finding(&object.key))
         });
-        u64::try_from(all - objects.len()).unwrap_or(u64::MAX)
     }
 
     /// Moves the position past a finished page, and resolves the findings that the page no longer has. If S3 refused to

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use artifact_checker::{Cache, Checker, Outcome};
 use sekisho_domain::artifacts::Repair;
+use sekisho_lambda::failure::chain;
 use sekisho_ledger::Memory;
 
 use crate::objects::{OBJECT, event, only, world_with};
@@ -95,4 +96,13 @@ async fn the_consumers_role_proves_that_an_object_can_be_read() {
     assert_eq!(decision.outcome, Outcome::Unverifiable);
     let parts = [ROLE, "sts:AssumeRole", "parameter ArtifactConsumerRoleArn"];
     assert!(parts.iter().all(|part| decision.reason.contains(part)), "{}", decision.reason);
+    world.script(|request| (request.service == "sts").then(|| Response::new(200).body("<AssumeRoleResponse/>")));
+    let decision = only(handle(&checker, "r", &event("object-created")).await.unwrap());
+    assert!(decision.reason.contains("the answer of STS contains no credentials"), "{}", decision.reason);
+    let throttled =
+        "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>";
+    world.script(move |request| (request.service == "sts").then(|| Response::new(400).body(throttled)));
+    let error = handle(&checker, "r", &event("object-created")).await.unwrap_err();
+    let error = chain(&error);
+    assert!(error.contains("sts:AssumeRole failed") && error.contains("Rate exceeded"), "{error}");
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use artifact_checker::{Checker, KeyArn, Outcome, Rates, SweepReport};
 use sekisho_domain::artifacts::Repair;
-use sekisho_ledger::{Key, Memory, Store};
-use serde_json::json;
+use sekisho_ledger::Memory;
 
 use crate::ranges::{LONG, at_once, report_of};
+use crate::retries;
 use crate::sweep_progress::{deliver, receive};
 use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_VERSIONS, filled, object_key};
 use crate::world::ledger::Faulty;
@@ -301,18 +301,31 @@ async fn a_sweep_that_is_replaced_stops_and_takes_nothing_from_the_new_one() {
     assert_eq!(report.outcomes[&Outcome::Repaired], 200);
 }
 
+/// The new sweep finds the object right, so nobody else would retry the stage.
 #[tokio::test(start_paused = true)]
-async fn a_sweep_goes_on_counting_its_repairs_where_an_earlier_version_has_stopped() {
-    let world = filled(50, &[(100, Sse::S3)]);
-    let mut checker = world.checker(Repair::Copy);
-    checker.settings.artifacts.confirm_above = 20;
+async fn a_sweep_that_is_replaced_retries_the_stage_of_what_it_has_repaired() {
+    let world = three_days_old(50).await;
+    let mut checker = retries::checker(&world);
+    daily(&checker, 0).await;
+    write(&world, 50, under("other"));
+    world.declare_pipelines(&[("shop", BUCKET, Some(&key("right")))]);
+    let failed = retries::run("Deploy", "Stack", "Failed", &object_key(50));
+    world.state().actions.insert("shop".to_owned(), vec![failed]);
+    world.state().executions = vec![retries::execution("e1", "Failed", "QUEUED")];
+    // The actions are read twice. Between the two answers, the range notices the new sweep.
+    world.state().slow_operation = Some(("ListActionExecutions", Duration::from_secs(3)));
     checker.settings.alone = 0;
-    handle(&checker, "first", SWEEP).await.unwrap();
-    let row = Key { sk: "repairs".to_owned(), ..Key::state(format!("sweep#{BUCKET}")) };
-    let counted = json!({"sweep": "first", "repaired": 15, "expires": 4_102_444_800_u64});
-    checker.ledger.write(&row, &counted, None, "earlier").await.unwrap();
+    let answer = handle(&checker, "day-1", SCHEDULE).await.unwrap();
+    assert_eq!((answer.sweeps[0].incremental, answer.sweeps[0].complete), (true, false));
     let message = receive(&world).unwrap();
-    assert_eq!(report_of(&at_once(&world, &checker, &message).await).outcomes[&Outcome::Repaired], 5);
+    let person = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        handle(&checker, "person", SWEEP).await.unwrap()
+    };
+    let (replaced, _) = tokio::join!(deliver(&checker, "range", &message, LONG), person);
+    let reason = &replaced.unwrap().decisions[0].reason;
+    assert!(reason.contains("another invocation has taken over"), "{reason}");
+    assert_eq!(retries::retried(&world).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

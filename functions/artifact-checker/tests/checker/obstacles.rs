@@ -142,7 +142,10 @@ async fn a_slow_object_of_a_page_that_is_not_finished_counts_once() {
         let answers = at_once(&world, &checker, SWEEP).await;
         let report = report_of(&answers);
         assert_eq!((report.sweep.as_str(), report.objects), ("killed", 402), "{life:?}");
-        assert_eq!((report.outcomes.values().sum::<u64>(), world.state().bucket(BUCKET).writes), (402, 2));
+        // After a death, the object that was repaired before counts as compliant.
+        let repaired = if life < LONG { 1 } else { 2 };
+        assert_eq!((report.outcomes[&Outcome::Repaired], world.state().bucket(BUCKET).writes), (repaired, 2));
+        assert_eq!(report.outcomes.values().sum::<u64>(), 402);
     }
 }
 

@@ -66,9 +66,11 @@ async fn a_sweep_ends_although_the_last_pipeline_of_its_bucket_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn an_entry_in_the_configuration_decides_how_its_bucket_is_repaired_and_who_reads_it() {
     const ROLE: &str = "arn:aws:iam::444444444444:role/reader";
+    const OWN_ROLE: &str = "arn:aws:iam::222222222222:role/build";
     let world = world_with_another_bucket();
-    world.state().put(BUCKET, OBJECT, Version { id: VERSION.to_owned(), ..Version::new("hello", Sse::S3) });
+    world.state().put(BUCKET, OBJECT, Version { id: VERSION.to_owned(), ..Version::new("hello", under("right")) });
     let mut checker = world.checker(Repair::Report);
+    checker.settings.artifacts.consumer_role = Some(OWN_ROLE.to_owned());
     let entry = BucketArtifacts { repair: Repair::Copy, consumer_role: Some(ROLE.to_owned()), partitions: Vec::new() };
     checker.settings.artifacts.buckets.insert(OTHER_BUCKET.to_owned(), entry);
     let other = event("object-created-in-another-bucket");
@@ -79,8 +81,15 @@ async fn an_entry_in_the_configuration_decides_how_its_bucket_is_repaired_and_wh
     let decision = only(handle(&checker, "r2", &other).await.unwrap());
     assert_eq!(decision.outcome, Outcome::Unverifiable);
     assert!(decision.reason.contains(ROLE), "{}", decision.reason);
+    assert_eq!(std::mem::take(&mut world.state().assumed), [ROLE, ROLE]);
     // The section `[artifacts]` decides about the function's own bucket.
     let decision = only(handle(&checker, "r3", &event("object-created")).await.unwrap());
+    assert_eq!(
+        (decision.outcome, std::mem::take(&mut world.state().assumed)),
+        (Outcome::Compliant, vec![OWN_ROLE.to_owned()])
+    );
+    world.state().buckets.get_mut(BUCKET).unwrap().objects.get_mut(OBJECT).unwrap()[0].sse = Sse::S3;
+    let decision = only(handle(&checker, "r4", &event("object-created")).await.unwrap());
     assert_eq!((decision.outcome, world.state().bucket(BUCKET).writes), (Outcome::Reported, 0));
 }
 

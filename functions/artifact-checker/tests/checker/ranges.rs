@@ -164,7 +164,7 @@ async fn a_sweep_may_need_far_more_than_sixteen_invocations_in_a_row() {
 /// Each invocation has a small part of the rates, for which many checks wait at the same time.
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_small_part_of_the_rates_makes_no_check_slow() {
-    for (concurrency, rate, page, wrong) in [(1_000, 2_667, 1_000, 1_000), (5, 5, 100, 0)] {
+    for (concurrency, rate, page, wrong) in [(100, 2_667, 1_000, 1_000), (5, 5, 100, 0)] {
         let objects = 6 * page;
         let world = filled(page, &[(objects - wrong, under("right")), (wrong, Sse::S3)]);
         world.state().latency = Duration::from_millis(30);
@@ -179,6 +179,27 @@ async fn waiting_for_a_small_part_of_the_rates_makes_no_check_slow() {
         assert_eq!((repaired, world.state().bucket(BUCKET).writes), (wrong as u64, wrong as u64));
         // Nobody hears that a check takes longer than an invocation.
         assert_eq!(world.state().published, Vec::<String>::new());
+    }
+}
+
+/// Each invocation has the rates for 20 checks or 5 repairs a second, so a page takes longer than what is left at the end.
+#[tokio::test(start_paused = true)]
+async fn an_invocation_whose_time_ends_keeps_all_that_it_has_checked_and_repaired() {
+    for (right, wrong) in [(12_000, 0), (0, 3_000)] {
+        let world = filled(1_000, &[(right, under("right")), (wrong, Sse::S3)]);
+        let (right, wrong) = (right as u64, wrong as u64);
+        world.state().latency = Duration::from_millis(30);
+        let mut checker = world.checker(Repair::Update);
+        (checker.settings.alone, checker.settings.concurrency) = (0, 20);
+        checker.settings.rates = Rates { s3: 400, kms: 400 };
+        let (answer, invocations) = to_the_end(&world, &checker, SWEEP, LONG).await;
+        let report = answer.sweeps.last().unwrap();
+        assert_eq!((report.complete, invocations > 3, report.objects), (true, true, right + wrong));
+        let repaired = report.outcomes.get(&Outcome::Repaired).copied().unwrap_or(0);
+        assert_eq!((repaired, world.state().bucket(BUCKET).writes), (wrong, wrong));
+        let operations = world.state().operations("s3");
+        let heads = operations.iter().filter(|name| *name == "HeadObject").count() as u64;
+        assert!(wrong > 0 || heads <= right * 101 / 100, "{heads} HEAD requests for {right} objects");
     }
 }
 

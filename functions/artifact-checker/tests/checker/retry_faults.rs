@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use artifact_checker::Outcome;
+
 use crate::objects::OBJECT;
 use crate::retries::{check, checker, execution, objection, retried, world_with_failed_stage};
 use crate::sweeps::SWEEP;
@@ -49,4 +51,20 @@ async fn a_sweep_retries_a_stage_that_failed_after_its_first_repair() {
     // At the first repair, at that of the second object, and before the retry.
     let operations = world.state().operations("codepipeline");
     assert_eq!(operations.iter().filter(|name| *name == "ListActionExecutions").count(), 3);
+}
+
+/// All repairs wait for the first look at the actions.
+#[tokio::test(start_paused = true)]
+async fn the_repairs_of_a_sweep_share_a_look_at_the_actions_however_long_it_takes() {
+    let world = world_with_failed_stage(under("other"));
+    for n in 0..20 {
+        world.state().put(BUCKET, &format!("object-{n}"), Version::new("x", under("other")));
+    }
+    world.state().slow_operation = Some(("ListActionExecutions", Duration::from_secs(40)));
+    let answer = handle(&checker(&world), "r", SWEEP).await.unwrap();
+    assert!(answer.sweeps[0].complete);
+    assert_eq!((retried(&world).len(), answer.sweeps[0].outcomes[&Outcome::Repaired]), (1, 21));
+    // For all repairs, and before the retry.
+    let operations = world.state().operations("codepipeline");
+    assert_eq!(operations.iter().filter(|name| *name == "ListActionExecutions").count(), 2);
 }

@@ -109,6 +109,8 @@ pub(crate) struct State {
     pub(crate) executions: Vec<serde_json::Value>,
     /// CodeBuild's answer about a build.
     pub(crate) builds: serde_json::Value,
+    /// The roles that the function has assumed or tried to assume.
+    pub(crate) assumed: Vec<String>,
     /// The requests to retry a stage.
     pub(crate) retried: Vec<serde_json::Value>,
     pub(crate) consumer_can_be_assumed: bool,
@@ -291,7 +293,7 @@ impl World {
             "kms" => services::describe_key(&state, request),
             "codebuild" => Response::new(200).body(state.builds.to_string()),
             "codepipeline" => services::codepipeline(&mut state, request),
-            "sts" => services::assume_role(&state),
+            "sts" => services::assume_role(&mut state, request),
             "sns" => services::publish(&mut state, request),
             "events" => services::put_events(&mut state, request),
             "sqs" => services::send_message(&mut state, request),

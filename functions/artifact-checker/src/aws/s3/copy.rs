@@ -20,11 +20,10 @@ use aws_sdk_s3::types::{
 use percent_encoding::utf8_percent_encode;
 use sekisho_lambda::ServiceError;
 
-use crate::aws::s3::head::{PART, PATH};
 use crate::aws::s3::{Head, S3, WriteResult, bucket_key};
 use crate::aws::service_error;
 use crate::key::KeyArn;
-use crate::object::{Encryption, ObjectId};
+use crate::object::{Encryption, ObjectId, PART, PATH};
 
 /// The time to wait for a copy. S3 ends its answer only when the copy is done, and it copies up to 5 GiB at about 100
 /// MB a second.

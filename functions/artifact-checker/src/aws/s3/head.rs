@@ -7,19 +7,14 @@ use std::rc::Rc;
 
 use aws_sdk_s3::config::endpoint::{DefaultResolver, ParamsBuilder, ResolveEndpoint, SharedEndpointResolver};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::head::{Base, HeadClient, Headers, Target};
 
 use crate::aws::service_error;
-use crate::object::ObjectId;
+use crate::object::{ObjectId, PART, PATH};
 
 const HEAD: &str = "s3:HeadObject";
-
-/// The characters to encode in a part of a URL: all except RFC 3986's unreserved characters.
-pub(crate) const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// The characters to encode in an object's path. Slashes stay, because they separate folders.
-pub(crate) const PATH: &AsciiSet = &PART.remove(b'/');
 
 /// Sends each HEAD request once: a sweep repeats a failed check itself.
 #[derive(Debug)]

@@ -66,14 +66,13 @@ impl Rows {
         let is_sweep = key.pk.starts_with("sweep#");
         let is_lease = key.pk.starts_with("repair#") || (is_sweep && key.sk.starts_with("range#"));
         let before = self.last.insert((key.pk.clone(), key.sk.clone()), row.clone());
-        match before.filter(|before| before["sweep"] == row["sweep"]) {
-            _ if key.sk.starts_with("repairs") => {
-                if row["repaired"].as_u64().is_some_and(|repaired| repaired >= self.most_repairs) {
-                    let sweep = row["sweep"].as_str().expect("the repairs are those of a sweep").to_owned();
-                    self.exhausted.entry(sweep).or_insert_with(now);
-                }
-                Ok(())
+        if let Some(sweep) = key.sk.strip_prefix("repairs#") {
+            if row["repaired"].as_u64().is_some_and(|repaired| repaired >= self.most_repairs) {
+                self.exhausted.entry(sweep.to_owned()).or_insert_with(now);
             }
+            return Ok(());
+        }
+        match before.filter(|before| before["sweep"] == row["sweep"]) {
             Some(before) if is_lease => check_lease(key, &before, row),
             Some(before) if is_sweep && key.sk == "state" => {
                 if hops > 16 && is_division(&before, row) {

@@ -74,7 +74,11 @@ pub(crate) fn send_message(state: &mut State, request: &Request) -> Response {
     Response::new(200).body(r#"{"MessageId":"m"}"#)
 }
 
-pub(crate) fn assume_role(state: &State) -> Response {
+pub(crate) fn assume_role(state: &mut State, request: &Request) -> Response {
+    let mut asked = form(&request.body);
+    assert_eq!((request.operation.as_str(), asked["Version"].as_str()), ("AssumeRole", "2011-06-15"));
+    assert_eq!(asked["RoleSessionName"], "sekisho-artifact-checker");
+    state.assumed.push(asked.remove("RoleArn").unwrap());
     if !state.consumer_can_be_assumed {
         return Response::new(403).body(
             "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not authorized to perform: \
