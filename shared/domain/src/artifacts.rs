@@ -43,8 +43,7 @@ pub struct Artifacts {
     /// Batch Operations, and a person has to confirm this job.
     #[serde(default = "confirm_above")]
     pub confirm_above: u64,
-    /// The buckets other than the stack's own in which artifacts may be repaired, by name. Other buckets are only
-    /// reported on.
+    /// Rules for single buckets, by name. A bucket other than the stack's own is only reported on if it has none.
     #[serde(default, deserialize_with = "bucket_names")]
     pub buckets: BTreeMap<String, BucketArtifacts>,
 }
