@@ -1,8 +1,8 @@
 //! The pages of a listing that are being checked.
 //!
-//! The sweep's position in the ledger moves only past finished pages. An invocation whose time ends cuts its last page off
-//! after the last object whose check has begun. If it dies, the invocation that continues the sweep checks the open pages
-//! again, and leaves out no object.
+//! The sweep's position in the ledger moves only past finished pages. When an invocation's time ends, it cuts the last page
+//! off after the last object whose check has begun. If an invocation dies, the next one checks the open pages again. No
+//! object is left out.
 
 use std::collections::VecDeque;
 
@@ -70,10 +70,6 @@ pub(crate) struct FinishedPage {
 impl OpenPages {
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() < ENOUGH_WAITING && self.pages.len() < MOST_PAGES
-    }
-
-    pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
     }
 
     /// Adds a page that S3 has listed. Its first object is checked in any case, and the others if `is_due` says so. Returns
@@ -190,7 +186,7 @@ mod tests {
             assert_eq!(pages.add(page("ghI", None), is_due), 2);
             let begun: Vec<WaitingObject> = (0..begun).filter_map(|_| pages.next_object()).collect();
             pages.leave_waiting();
-            assert!(!pages.has_waiting());
+            assert!(pages.next_object().is_none());
             for object in begun {
                 let page = pages.page(object.page).unwrap();
                 page.set_aside(object.object);

@@ -39,7 +39,7 @@ pub(crate) struct SweepRow {
     pub(crate) dry_run: bool,
     /// When the sweep began, such as `2026-11-21T23:45:00Z`.
     pub(crate) started: String,
-    /// The end of a page of the listing. Every object of this page and of all earlier pages is checked.
+    /// The end of a page of the listing, or the place at which a page was cut off. Every object of this page and of all earlier pages is checked.
     pub(crate) position: Option<ListPosition>,
     /// Whether the last page of the listing is checked.
     #[serde(default)]

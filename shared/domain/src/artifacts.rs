@@ -43,7 +43,8 @@ pub struct Artifacts {
     /// Batch Operations, and a person has to confirm this job.
     #[serde(default = "confirm_above")]
     pub confirm_above: u64,
-    /// Rules for single buckets, by name. A bucket other than the stack's own is only reported on if it has none.
+    /// Rules for single buckets, by name. Without a rule, a bucket other than the stack's own is only
+    /// reported on.
     #[serde(default, deserialize_with = "bucket_names")]
     pub buckets: BTreeMap<String, BucketArtifacts>,
 }

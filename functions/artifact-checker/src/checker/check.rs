@@ -35,11 +35,12 @@ const MOST_LOOKS: usize = 5;
 /// The pause between two reads of the metadata while another invocation is repairing the object.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// S3 sends at most about this many requests to KMS for the repair of an object and for the read that proves the repair.
-/// KMS charges fewer ([`RequestCount::kms`]).
+/// For a repair and the read that proves it, S3 sends up to this many requests to KMS. KMS charges fewer
+/// ([`RequestCount::kms`]).
 const KMS_REQUESTS_OF_A_REPAIR: u32 = 4;
-/// No more checks are under way than get their rates within this time, even if each of them becomes a repair.
-const LONGEST_QUEUE: Duration = Duration::from_secs(20);
+/// No more checks are under way than S3's rate allows within this time. If each of them becomes a repair, which needs four
+/// times as many requests, they still end before the time of an invocation.
+const LONGEST_QUEUE: Duration = Duration::from_secs(5);
 
 /// What a check is asked to do. An attempt that fails is repeated with the same request.
 pub(crate) struct CheckRequest {
@@ -151,7 +152,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
 
     /// How many checks may be under way, so that none waits long for the rates.
     pub(crate) fn most_checks(&self) -> usize {
-        self.limits.within(LONGEST_QUEUE / KMS_REQUESTS_OF_A_REPAIR).max(1)
+        self.limits.s3.within(LONGEST_QUEUE).max(1)
     }
 
     /// Begins no further check or repair. A repair that has begun goes on.
@@ -164,7 +165,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         self.repairs.get() > 0
     }
 
-    /// Counts a repair as under way until the result is dropped.
+    /// Counts a repair, or what follows it, as under way until the result is dropped.
     pub(crate) fn begin_repair(&self) -> RunningRepair<'_> {
         self.repairs.update(|repairs| repairs + 1);
         RunningRepair(&self.repairs)

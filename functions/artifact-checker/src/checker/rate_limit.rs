@@ -35,11 +35,6 @@ impl RateLimits {
         self.kms.set(rates.kms);
     }
 
-    /// How many requests of each kind pass within this time.
-    pub(crate) fn within(&self, time: Duration) -> usize {
-        self.s3.within(time).min(self.kms.within(time))
-    }
-
     /// Lets no further request pass.
     pub(crate) fn stop(&self) {
         self.s3.is_stopped.set(true);
@@ -87,7 +82,8 @@ impl RateLimit {
         (part + 0.5 * (now - since).as_secs_f64() / RECOVERY.as_secs_f64()).min(1.0)
     }
 
-    fn within(&self, time: Duration) -> usize {
+    /// How many requests pass within this time.
+    pub(crate) fn within(&self, time: Duration) -> usize {
         let passing = time.mul_f64(self.part(Instant::now())).as_nanos().checked_div(self.interval.get().as_nanos());
         passing.and_then(|passing| usize::try_from(passing).ok()).unwrap_or(usize::MAX)
     }

@@ -10,7 +10,7 @@ use sekisho_lambda::{ServiceError, telemetry};
 use sekisho_ledger::{Error as LedgerError, Store};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::aws::codepipeline::CONCURRENT_CALLS;
@@ -35,6 +35,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 3;
 /// A sweep looks at the actions again after this time. An action may fail after the first repair of the sweep.
 const LONGEST_OLD: Duration = Duration::from_secs(30);
+/// If less time than this is left to the invocation, no stage is retried, so that the repair can be counted and recorded.
+const TIME_TO_END: Duration = Duration::from_secs(20);
 const IN_PROGRESS: &str = "InProgress";
 const FAILED: &str = "Failed";
 
@@ -123,14 +125,16 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         // again, because a newer order may have begun.
         let mut attempts = 1;
         let retry = loop {
-            match Box::pin(self.retry(key, old_key, checked, wait_until)).await {
-                Err(CheckError::Service(error))
+            let time = self.run.time_left().saturating_sub(TIME_TO_END);
+            match timeout(time, Box::pin(self.retry(key, old_key, checked, wait_until))).await {
+                Err(_) => break Ok(Retry::NotRetried("the time of the invocation ended".to_owned())),
+                Ok(Err(CheckError::Service(error)))
                     if !error.is_refused() && (attempts < ATTEMPTS || self.run.now() < wait_until) =>
                 {
                     attempts += 1;
                     sleep(PAUSE).await;
                 }
-                retry => break retry,
+                Ok(retry) => break retry,
             }
         };
         match retry {

@@ -27,6 +27,8 @@ pub(crate) struct RunningChecks {
     next: u64,
     /// The number of running checks for which no page waits.
     slow: usize,
+    /// The keys of the objects whose checks ended after their pages.
+    ended_late: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -80,8 +82,16 @@ impl RunningChecks {
         self.slow -= usize::from(is_slow);
         match page.and_then(|page| pages.page(page)) {
             Some(page) => page.end_object(&object, checked),
-            None => row.end_slow(&object, checked),
+            None => {
+                row.end_slow(&object, checked);
+                self.ended_late.push(object.key);
+            }
         }
+    }
+
+    /// The keys of the objects whose checks ended after their pages.
+    pub(crate) fn ended_late(&self) -> &[String] {
+        &self.ended_late
     }
 
     /// Lets the pages end without the objects whose checks take this long, as many as the row of the sweep has room for.

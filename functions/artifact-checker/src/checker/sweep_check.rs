@@ -74,7 +74,7 @@ impl<L: Store> SweepChecker<'_, L> {
             self.proofs.borrow_mut().end(result.was_read, result.failed_read.as_ref());
         }
         let decision = explained(result.decision, self.writers, self.right_key).await;
-        // The retry of a stage belongs to the repair.
+        // A sweep that is replaced waits for what follows the repair, too: the retry of a stage, and the finding.
         let _repair = self.checker.begin_repair();
         // A stage reads the latest version.
         let decision = if is_older_version { decision } else { self.retrier.after_sweep(decision).await };

@@ -213,6 +213,14 @@ impl<'a, L: Store> Tracker<'a, L> {
         self.resolve(ids).await
     }
 
+    /// Resolves the findings about objects whose checks ended after their pages, if they were not found again. In a sweep
+    /// of all versions, an earlier invocation may have found them again in another version.
+    pub(crate) async fn resolve_objects(&self, keys: &[String]) -> Vec<Decision<Outcome>> {
+        let is_decided = |key: &&String| !self.versions && !self.undecided.borrow().contains(*key);
+        let ids = keys.iter().filter(is_decided).filter_map(|key| self.by_key.get(key)).flatten().cloned().collect();
+        self.resolve(ids).await
+    }
+
     /// Resolves the findings about the bucket, or about a pipeline whose bucket is unknown, that were not found again.
     pub(crate) async fn resolve_others(&self) -> Vec<Decision<Outcome>> {
         let is_of_bucket = |row: &FindingRow| row.bucket.as_deref().is_none_or(|bucket| bucket == self.bucket);

@@ -143,7 +143,7 @@ impl<L: Store> Walk<'_, L> {
                 listing = Some(Box::pin(self.list_page(after))).into();
                 is_listing = true;
             }
-            let is_idle = running.in_pages() == 0 && !pages.has_waiting() && !is_listing && !is_dividing;
+            let is_idle = running.in_pages() == 0 && !is_listing && !is_dividing;
             if is_idle && (in_flight.is_empty() || leaves_rest || walk.failure.is_some()) {
                 break;
             }
@@ -173,8 +173,8 @@ impl<L: Store> Walk<'_, L> {
         self.end_walk(running, pages, &mut sweep.row, walk).await
     }
 
-    /// Ends the pages up to the last check that has begun. The next invocation continues the checks that have not ended,
-    /// because they may have repaired something.
+    /// Ends the pages up to the last check that has begun. The row remembers the objects whose checks have not ended, and
+    /// the next invocation checks them again.
     async fn end_walk(
         &self,
         mut running: RunningChecks,
@@ -185,6 +185,9 @@ impl<L: Store> Walk<'_, L> {
         let delayed = if walk.failure.is_none() { self.end_run(row).await } else { Vec::new() };
         running.set_slow_aside(Duration::ZERO, &mut pages, row);
         self.end_finished(&mut pages, row, &walk).await;
+        if let Some(tracker) = self.tracker {
+            row.totals.add_resolved(tracker.resolve_objects(running.ended_late()).await);
+        }
         walk.failure.map_or(Ok(delayed), |error| Err(error.into()))
     }
 

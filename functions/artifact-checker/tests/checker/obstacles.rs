@@ -121,6 +121,20 @@ async fn an_object_that_takes_longer_than_an_invocation_is_continued_and_keeps_n
     assert_eq!(world.state().published.len(), 1);
 }
 
+/// The page of the object ends without it.
+#[tokio::test(start_paused = true)]
+async fn the_finding_about_an_object_whose_check_takes_long_is_resolved_by_the_same_sweep() {
+    let world = filled(10, &[(40, under("right"))]);
+    world.state().put(BUCKET, "a-large-object", Version { size: LARGE, ..Version::new("large", Sse::S3) });
+    let mut checker = world.checker(Repair::Report);
+    assert_eq!(handle(&checker, "r0", SWEEP).await.unwrap().sweeps[0].findings["open"], 1);
+    world.state().slow_operation = Some(("UploadPartCopy", Duration::from_secs(100)));
+    checker.settings.artifacts.repair = Repair::Copy;
+    let (answer, _) = to_the_end(&world, &checker, SWEEP, Duration::from_mins(3)).await;
+    let report = answer.sweeps.last().unwrap();
+    assert_eq!((report.complete, report.outcomes[&Outcome::Repaired], report.findings["resolved"]), (true, 1, 1));
+}
+
 /// An invocation ends, or dies, while the page of two slow objects is open. One of the two checks has ended before. The
 /// next invocation lists the page again, and checks all its objects.
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use crate::objects::OBJECT;
 use crate::retries::{check, checker, execution, objection, retried, world_with_failed_stage};
 use crate::sweeps::SWEEP;
 use crate::world::s3::Version;
-use crate::world::{BUCKET, Response, handle, now, under};
+use crate::world::{BUCKET, Response, handle, invocation, now, under};
 
 /// A stage is retried only if its execution belongs to the newest order, also if CodePipeline throttles the first attempt.
 #[tokio::test(start_paused = true)]
@@ -67,4 +67,15 @@ async fn the_repairs_of_a_sweep_share_a_look_at_the_actions_however_long_it_take
     // For all repairs, and before the retry.
     let operations = world.state().operations("codepipeline");
     assert_eq!(operations.iter().filter(|name| *name == "ListActionExecutions").count(), 2);
+}
+
+/// The next invocation finds the object right, so nobody else would count the repair.
+#[tokio::test(start_paused = true)]
+async fn a_repair_counts_although_no_time_is_left_to_retry_the_stage() {
+    let world = world_with_failed_stage(under("other"));
+    world.state().slow_operation = Some(("ListActionExecutions", Duration::from_secs(50)));
+    let lambda = invocation("r", Duration::from_mins(1));
+    let answer = Box::pin(checker(&world).handle(SWEEP, &lambda)).await.unwrap();
+    let report = &answer.sweeps[0];
+    assert_eq!((report.complete, report.outcomes[&Outcome::Repaired], retried(&world).len()), (true, 1, 0));
 }
