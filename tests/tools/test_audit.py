@@ -80,8 +80,27 @@ def hours(*found, period=DAY):
             ],
             0,
         ),
-        # A follow-up reports the grant of an invocation that died.
-        ([grant("12:30", "12:00", start=at("11:00"))], 1),
+        # A follow-up reports a grant whose invocation died, or could not record it. The chain may have begun earlier,
+        # and a revoke may have ended the access.
+        ([grant("12:30", "12:00", start=at("11:00"), given=at("11:00"))], 1),
+        ([grant("10:41", "11:00", start=at("10:00"), given=at("10:00"))], 1),
+        ([grant("10:41", "12:00", "widened", start=at("08:00"), given=at("10:00"))], 2),
+        (
+            [
+                grant("08:00", "09:00"),
+                decided("10:15", "revoked", user="prd-user", policies="sekisho-admin"),
+                grant("10:41", "10:15", start=at("08:00"), given=at("10:00")),
+            ],
+            1.25,
+        ),
+        # It was revoked before it began.
+        (
+            [
+                decided("10:15", "revoked", user="prd-user", policies="sekisho-admin"),
+                grant("10:16", "10:15", "scheduled", start=at("14:00"), given=at("10:00")),
+            ],
+            0,
+        ),
         # Only the part within the period counts.
         ([grant("22:00", "02:00", day="20")], 2),
         ([grant("22:00", "02:00", end_day="22")], 2),

@@ -43,7 +43,7 @@ COLUMNS = (
 )
 HOURS = ("environment", "account", "region", "kind", "principal", "hours", "user_id")
 # A spreadsheet takes a cell that begins with one of these for a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 Entry = dict[str, str | None]
 
@@ -198,10 +198,10 @@ def _follow(profiles: dict[str, Windows], one: Decided) -> None:
     """Changes the windows of a principal's profiles as the decision did."""
     decision, at = one.decision, datetime.fromisoformat(one.at)
     if decision["outcome"] in GIVING and "until" in decision:
-        start, end = (datetime.fromisoformat(decision.get(name, one.at)) for name in ("start", "until"))
-        # A chain may have begun long before the grant that goes on with it. A follow-up may report a grant after its
-        # end, because the grant's own invocation died or could not write the decision.
-        begin = max(start, at) if at < end else start
+        # A chain may have begun long before the grant that goes on with it. A follow-up, which decides later than that,
+        # says when the access was given.
+        start, end, given = (datetime.fromisoformat(decision.get(name, one.at)) for name in ("start", "until", "given"))
+        begin = max(start, given)
         profiles[decision["profile"]] = [*_until(profiles.get(decision["profile"], []), at), (begin, end)]
     elif decision["outcome"] == "revoked":
         for profile in (_profiles(decision) or decision.get("profile") or " ".join(profiles)).split():

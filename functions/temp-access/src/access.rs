@@ -180,23 +180,11 @@ impl<S: Store> TempAccess<S> {
             };
             warnings = record(&mut report, &run, deadline).await;
         }
-        match &mut report.answer {
-            Ok(Answer::Text(text)) => {
-                for warning in warnings {
-                    if is_cut { answer::warn(text, warning) } else { text.extend(["\n", warning]) }
-                }
-                if is_cut {
-                    answer::cut(text);
-                }
-            }
-            Err(error) => {
-                if let Some(besides) = error.besides_mut() {
-                    for warning in warnings {
-                        besides.extend(["\n", warning]);
-                    }
-                }
-            }
-            Ok(Answer::Decisions(_)) => {}
+        for warning in warnings {
+            warn(&mut report.answer, warning, is_cut);
+        }
+        if is_cut && let Ok(Answer::Text(text)) = &mut report.answer {
+            answer::cut(text);
         }
         report.answer
     }
@@ -221,6 +209,20 @@ impl<S: Store> TempAccess<S> {
     }
 }
 
+/// Adds a line that people have to read to an answer or an error.
+fn warn(answer: &mut Result<Answer, Error>, line: &str, is_cut: bool) {
+    match answer {
+        Ok(Answer::Text(text)) if is_cut => answer::warn(text, line),
+        Ok(Answer::Text(text)) => text.extend(["\n", line]),
+        Ok(Answer::Decisions(_)) => {}
+        Err(error) => {
+            if let Some(besides) = error.besides_mut() {
+                besides.extend(["\n", line]);
+            }
+        }
+    }
+}
+
 async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Report, Error> {
     match request {
         // The futures are boxed. Otherwise one future would contain all of them: it would be nested too deeply for the
@@ -235,15 +237,7 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
             let mut report = Box::pin(revoke::revoke(&revoke, run)).await?;
             if has_others {
                 let line = "Another user of Identity Center has access under this address: send the request again.";
-                match &mut report.answer {
-                    Ok(Answer::Text(text)) => answer::warn(text, line),
-                    Ok(Answer::Decisions(_)) => {}
-                    Err(error) => {
-                        if let Some(besides) = error.besides_mut() {
-                            besides.extend(["\n", line]);
-                        }
-                    }
-                }
+                warn(&mut report.answer, line, true);
             }
             Ok(report)
         }

@@ -11,34 +11,28 @@ pub(crate) fn with_plain_spaces(payload: &str) -> Cow<'_, str> {
     if payload.is_ascii() {
         return Cow::Borrowed(payload);
     }
-    let (mut is_in_quotes, mut is_escaped) = (false, false);
-    let plain = payload.chars().filter_map(|c| {
-        let was_in_quotes = is_in_quotes;
-        if c == '"' && !is_escaped {
-            is_in_quotes = !is_in_quotes;
-        }
-        is_escaped = is_in_quotes && c == '\\' && !is_escaped;
-        if was_in_quotes {
-            return Some(c);
-        }
-        match c {
-            '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' => None,
-            c if c.is_whitespace() => Some(if c.is_ascii() { c } else { ' ' }),
-            c => Some(c),
-        }
+    let plain = with_quoting(payload).filter_map(|(c, is_quoted)| match c {
+        c if is_quoted => Some(c),
+        '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' => None,
+        c if c.is_whitespace() => Some(if c.is_ascii() { c } else { ' ' }),
+        c => Some(c),
     });
     Cow::Owned(plain.collect())
 }
 
 /// Whether a payload has quotes that are not straight, outside the texts in straight quotes.
 pub(crate) fn has_curly_quotes(payload: &str) -> bool {
-    let (mut is_in_quotes, mut is_escaped) = (false, false);
-    payload.chars().any(|c| {
-        if c == '"' && !is_escaped {
-            is_in_quotes = !is_in_quotes;
+    with_quoting(payload).any(|(c, is_quoted)| !is_quoted && is_curly(c))
+}
+
+/// The characters of a payload, each with whether it is part of a text in straight quotes.
+fn with_quoting(payload: &str) -> impl Iterator<Item = (char, bool)> {
+    payload.chars().scan((false, false), |(is_quoted, is_escaped), c| {
+        if c == '"' && !*is_escaped {
+            *is_quoted = !*is_quoted;
         }
-        is_escaped = is_in_quotes && c == '\\' && !is_escaped;
-        !is_in_quotes && is_curly(c)
+        *is_escaped = *is_quoted && c == '\\' && !*is_escaped;
+        Some((c, *is_quoted))
     })
 }
 

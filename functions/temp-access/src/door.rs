@@ -9,13 +9,12 @@ use std::fmt;
 
 use sekisho_domain::access::{Access, Approval, DoorName, Person, Profile, ProfileName, Subject};
 use sekisho_domain::slack;
+use sekisho_lambda::board::BOARD;
 
 use crate::error::Error;
 use crate::names::some;
 use crate::principal::Principal;
 
-/// The alias for read-only requests.
-pub(crate) const BOARD: &str = "board";
 /// The channel's door in the ledger's rows and decisions, which no alias can be called.
 pub(crate) const CHANNEL: &str = "#channel";
 
@@ -217,13 +216,13 @@ pub(crate) fn check_others(access: &Access, approving: &Door, asked: &BTreeSet<D
 }
 
 /// Checks that the door `asking` still exists, and that somebody who stood behind it at the time of the request still
-/// does. A row of an earlier version does not say who that was.
+/// does.
 ///
 /// # Errors
 /// [`Error::Refused`] if nobody is left who can have made the request.
 pub(crate) fn check_left(access: &Access, asking: &Door, asked: &BTreeSet<DoorName>) -> Result<(), Error> {
     let is_there = asking.person(access).is_some();
-    if is_there && (asked.is_empty() || !asked.is_disjoint(&asking.people(access))) {
+    if is_there && !asked.is_disjoint(&asking.people(access)) {
         return Ok(());
     }
     Err(Error::Refused(format!(

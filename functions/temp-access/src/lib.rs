@@ -30,10 +30,8 @@
 //!   end, it sends a summary of what CloudTrail shows, which is best effort.
 //! - **IAM decides who has access.** A list shows what IAM has; the ledger adds the reasons.
 //!
-//! Outcomes: `granted`, `extended`, `widened`, `unchanged`, `revoked`, `session-ended`, `previewed`, `listed`,
-//! `helped`, `swept`, `idle`, `open-ended`, `foreign`, `refused` (nothing changed), `failed`. A sweep and a follow-up
-//! answer with decisions, a person's request with text. A dry run writes nothing; not even its decision goes to the
-//! ledger.
+//! Outcomes: see [`outcome::Outcome`]. A sweep and a follow-up answer with decisions, a person's request with text. A
+//! dry run writes nothing; not even its decision goes to the ledger.
 //!
 //! Calls that a common grant makes: `GetUser`, `ListUserPolicies`, `PutUserPolicy` and `GetUserPolicy` to IAM, one read
 //! and three writes of the ledger, one `Publish` to SNS. Each inline policy that already exists adds one

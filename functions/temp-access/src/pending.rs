@@ -292,11 +292,10 @@ impl PendingRow {
         }
     }
 
-    /// Whether the request is the same. A row of an earlier version does not say who stood behind the door.
+    /// Whether the request is the same.
     fn is_same(&self, other: &Self) -> bool {
-        let Self { minutes, from, allows, key, people, .. } = self;
-        (minutes, from, allows, key) == (&other.minutes, &other.from, &other.allows, &other.key)
-            && (people.is_empty() || *people == other.people)
+        let Self { minutes, from, allows, key, people, .. } = other;
+        (&self.minutes, &self.from, &self.allows, &self.key, &self.people) == (minutes, from, allows, key, people)
     }
 
     fn unknown(&self) -> Error {
@@ -307,11 +306,6 @@ impl PendingRow {
 /// The key of a row.
 pub(crate) fn key(sk: String) -> Key {
     Key { pk: PARTITION.to_owned(), sk }
-}
-
-/// The beginning of the sort keys of all requests for a principal.
-pub(crate) fn prefix(principal: &Principal) -> String {
-    row::prefix(principal)
 }
 
 /// Decides what a new request does to its slot. A request that waits already keeps its code and its reason.

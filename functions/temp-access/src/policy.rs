@@ -4,7 +4,7 @@ mod coverage;
 mod reading;
 
 use sekisho_domain::access::{Access, Profile, ProfileName, Statement};
-use sekisho_domain::code::{Code, digest};
+use sekisho_domain::code::digest;
 use sekisho_domain::timestamp;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -94,35 +94,20 @@ fn one_or_many<'a>(values: impl Iterator<Item = &'a str>) -> Value {
     }
 }
 
-/// The length of a [`fingerprint`], in characters. Earlier versions wrote shorter ones.
-pub(crate) const FINGERPRINT: usize = 32;
-
 /// What a profile allows, as a digest: equal texts mean equal statements, MFA and addresses.
 #[must_use]
 pub(crate) fn fingerprint(profile: &Profile) -> String {
-    let minutes = profile.mfa_minutes.map(|minutes| minutes.to_string());
-    digest(&parts(profile, minutes.as_deref()))
-}
-
-/// The fingerprint that earlier versions wrote.
-#[must_use]
-pub(crate) fn short_fingerprint(profile: &Profile) -> Code {
-    let minutes = profile.mfa_minutes.map(|minutes| minutes.to_string());
-    Code::of(&parts(profile, minutes.as_deref()))
-}
-
-/// What a fingerprint is made of.
-fn parts<'p>(profile: &'p Profile, mfa_minutes: Option<&'p str>) -> Vec<&'p str> {
+    let mfa_minutes = profile.mfa_minutes.map(|minutes| minutes.to_string());
     // Each value is preceded by the name of its key, so that no value can be mistaken for one of another key.
     let mut parts = vec!["require_mfa", if profile.require_mfa { "true" } else { "false" }];
-    parts.extend(mfa_minutes.iter().flat_map(|minutes| ["mfa_minutes", *minutes]));
+    parts.extend(mfa_minutes.iter().flat_map(|minutes| ["mfa_minutes", minutes.as_str()]));
     for statement in &profile.statements {
         parts.push("statement");
         parts.extend(statement.actions.iter().flat_map(|action| ["action", action.as_str()]));
         parts.extend(statement.resources.iter().flat_map(|resource| ["resource", resource.as_str()]));
     }
     parts.extend(profile.source_ips.iter().flat_map(|range| ["source_ip", range.as_str()]));
-    parts
+    digest(&parts)
 }
 
 /// The size of a policy as IAM counts it: characters without white space.

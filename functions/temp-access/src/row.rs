@@ -112,7 +112,7 @@ pub struct GrantRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
     /// Digests of the statements that the grant of a person has in `sekisho-window`, or is about to have. They tell the
-    /// person's grants apart after a change of the configuration. Empty in a row of an earlier version.
+    /// person's grants apart after a change of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statements: Vec<String>,
     /// Whether a follow-up still has to enter the grant of a person into `sekisho-window`, shortly before it begins.
@@ -269,6 +269,19 @@ impl GrantRow {
             Some(PreviousChain { start, end }) if chain.end.min(now) < chain.start => Window { start, end },
             _ => chain,
         }
+    }
+
+    /// Whether a revoke ended access that would have gone on. If a revoke knew nothing of the access, its row has no
+    /// start.
+    pub(crate) fn is_ended_early(&self) -> bool {
+        self.state == State::Revoked
+            && self.start > OffsetDateTime::UNIX_EPOCH
+            && self.ended.is_some_and(|ended| ended < self.end)
+    }
+
+    /// When a grant claimed the row last.
+    pub(crate) fn claimed_at(&self) -> Option<OffsetDateTime> {
+        i64::try_from(self.claimed).ok().and_then(timestamp::from_epoch_millis)
     }
 
     /// When the access ended or will end. It is the time of the revoke, although the chain may have ended before.

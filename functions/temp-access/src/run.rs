@@ -78,6 +78,11 @@ pub(crate) struct Run<'a, S> {
     pub(crate) is_ledger_lost: Cell<bool>,
 }
 
+/// The `[access]` section of the configuration, if it can be read.
+pub(crate) fn usable(access: &Result<Access, Misconfigured>) -> Result<&Access, Error> {
+    access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
+}
+
 /// The result of a ledger call in a revoke. A failure is no error, because a revoke also works without the ledger.
 pub(crate) enum LedgerAnswer<T> {
     Done(T),
@@ -109,7 +114,7 @@ impl<S: Store> Run<'_, S> {
 
     /// The `[access]` section of the configuration.
     pub(crate) fn access(&self) -> Result<&Access, Error> {
-        self.access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
+        usable(self.access)
     }
 
     /// The longest grant of a profile. Without a valid configuration, it is the longest that any configuration allows.
@@ -222,13 +227,12 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. After a failure,
-    /// other requests wait until the lease ends. Returns whether the row no longer has the claim.
+    /// other requests wait until the lease ends. The lease of an earlier attempt of this request, which may still be
+    /// running, stays. Returns whether the row no longer has the claim.
     pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) -> bool {
         let released = timeout_at(self.deadline(CONFIRM_LIMIT), async {
             match before {
-                Some(before) => {
-                    self.ledger.write(key, &before.free(), Some(revision), self.request_id()).await.map(drop)
-                }
+                Some(before) => self.ledger.write(key, &before, Some(revision), self.request_id()).await.map(drop),
                 None => self.ledger.delete(key, revision).await,
             }
         });

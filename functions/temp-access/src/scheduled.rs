@@ -52,10 +52,8 @@ fn compare(scheduled: &Scheduled<'_>, access: &Access) -> Verdict {
     };
     let row = scheduled.row;
     let is_changed = match (row.and_then(|row| row.consent.allows.as_deref()), scheduled.document) {
-        (Some(allows), _) if allows.len() == policy::FINGERPRINT => allows != policy::fingerprint(profile),
-        // The row of an earlier version has a shorter fingerprint, or none. The policy's text says more than that.
-        (_, Some(document)) => !policy::is_same(document, profile, scheduled.window),
-        (Some(allows), None) => allows != policy::short_fingerprint(profile).as_str(),
+        (Some(allows), _) => allows != policy::fingerprint(profile),
+        (None, Some(document)) => !policy::is_same(document, profile, scheduled.window),
         (None, None) => true,
     };
     if is_changed {

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::principal::{Kind, Principal};
-
-/// The beginning of the names of the roles that Identity Center makes from the permission set of `sekisho-window`.
-const WINDOW_ROLES: &str = "AWSReservedSSO_sekisho-window_";
+use crate::session::WINDOW_ROLE;
 
 /// A management event, with the fields that a summary needs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -80,7 +78,7 @@ impl Event {
             }
             Kind::Role => issuer.is_some_and(|issuer| issuer.user_name == principal.name()),
             Kind::Person => {
-                issuer.is_some_and(|issuer| issuer.user_name.starts_with(WINDOW_ROLES))
+                issuer.is_some_and(|issuer| issuer.user_name.starts_with(WINDOW_ROLE))
                     && match &identity.on_behalf_of {
                         Some(person) => person.user_id == principal.key(),
                         None => identity.session_name().eq_ignore_ascii_case(principal.name()),
@@ -175,7 +173,7 @@ mod tests {
     #[test]
     fn an_event_belongs_to_the_person_on_whose_behalf_or_under_whose_name_the_session_is() {
         let person = Principal::person("6-1", Some("hana@example.com"));
-        let of_window = format!("{WINDOW_ROLES}0123456789abcdef");
+        let of_window = format!("{WINDOW_ROLE}0123456789abcdef");
         let known = |role: &str, name: &str, id: &str| {
             let mut identity = session(role, name, ACCOUNT);
             identity["onBehalfOf"] =

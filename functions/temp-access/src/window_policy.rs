@@ -58,8 +58,7 @@ pub(crate) struct Holder {
     pub(crate) user: String,
     pub(crate) profile: String,
     pub(crate) window: Window,
-    /// The digests of the statements that the grant has in the policy, or is about to have; empty if this is not known,
-    /// because an earlier version wrote the row.
+    /// The digests of the statements that the grant has in the policy, or is about to have.
     pub(crate) statements: Vec<String>,
 }
 
@@ -246,8 +245,7 @@ pub(crate) fn effective(versions: &BTreeMap<u64, Version>, id: u64) -> Vec<Share
 
 /// The grants to which a share may belong. The configuration may have changed since, so it does not count. A grant with
 /// exactly the window of the share wins over one with a larger window: a row has the larger one while the grant is
-/// extended, and after an extension that failed. The answer has several grants if they have the same statement, or if
-/// an earlier version wrote their rows, which do not name their statements.
+/// extended, and after an extension that failed. The answer has several grants if they have the same statement.
 fn owners<'h>(share: &Share, holders: &'h [Holder]) -> Vec<&'h Holder> {
     let digest = share.digest();
     let may_own = |holder: &&Holder| {
@@ -255,7 +253,7 @@ fn owners<'h>(share: &Share, holders: &'h [Holder]) -> Vec<&'h Holder> {
         holder.user == share.user
             && window.start <= share.window.start
             && share.window.end <= window.end
-            && (statements.is_empty() || statements.contains(&digest))
+            && statements.contains(&digest)
     };
     let owners: Vec<&Holder> = holders.iter().filter(may_own).collect();
     let exact: Vec<&Holder> = owners.iter().copied().filter(|holder| holder.window == share.window).collect();

@@ -2,7 +2,7 @@
 //! afterwards.
 
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{Error as LedgerError, Store};
+use sekisho_ledger::{Error as LedgerError, Row, Store};
 use tokio::time::timeout_at;
 use tracing::warn;
 
@@ -10,8 +10,9 @@ use crate::access::basis::Basis;
 use crate::answer::{self, Answer};
 use crate::error::Error;
 use crate::pending::PendingRow;
-use crate::plan::Terms;
+use crate::plan::{Plan, Terms};
 use crate::report::Report;
+use crate::row::{self, GrantRow};
 use crate::run::{CONFIRM_LIMIT, Run};
 
 /// Checks that there is a reason, and adds the review to the basis of the grant.
@@ -35,19 +36,33 @@ pub(crate) fn open<S: Store>(terms: &Terms<'_>, basis: &mut Basis<'_>, run: &Run
 pub(crate) async fn record<S: Store>(review: &PendingRow, run: &Run<'_, S>) -> Result<(), LedgerError> {
     let Some(principal) = review.principal() else { return Ok(()) };
     let key = review.key(&principal);
-    let earlier = run.ledger.read::<PendingRow>(&key).await?;
-    let (row, revision) = earlier.map_or_else(|| (review.clone(), None), |row| (row.state, Some(row.revision)));
-    run.ledger.write(&key, &row, revision, run.request_id()).await.map(drop)
+    loop {
+        let earlier = run.ledger.read::<PendingRow>(&key).await?;
+        let (row, revision) = earlier.map_or_else(|| (review.clone(), None), |row| (row.state, Some(row.revision)));
+        match run.ledger.write(&key, &row, revision, run.request_id()).await {
+            // Another attempt has written the row in the meantime.
+            Err(LedgerError::Changed(_)) => {}
+            written => return written.map(drop),
+        }
+    }
 }
 
-/// Deletes the row of a review whose grant changed nothing, if this attempt was the first to write it, and the last. A
-/// failure is no error: somebody then closes the review.
-pub(crate) async fn close<S: Store>(basis: &Basis<'_>, run: &Run<'_, S>) {
-    let Some((review, principal)) = basis.review.as_ref().and_then(|review| Some((review, review.principal()?))) else {
-        return;
-    };
-    let deleted = timeout_at(run.deadline(CONFIRM_LIMIT), run.ledger.delete(&review.key(&principal), 1)).await;
-    if let Ok(Err(error)) = deleted {
+/// Deletes the row of a review whose grant changed nothing, if this attempt was the first to write it, and the last, and
+/// no other attempt has the grant. `revision` is that of this attempt's claim on the grant. A failure is no error:
+/// somebody then closes the review.
+pub(crate) async fn close<S: Store>(basis: &Basis<'_>, plan: &Plan<'_>, revision: u64, run: &Run<'_, S>) {
+    let Some(review) = &basis.review else { return };
+    let principal = plan.terms.principal;
+    let closed = timeout_at(run.deadline(CONFIRM_LIMIT), async {
+        // Two attempts in the same second write the same row, with the same revision. So the grant tells whose it is.
+        let grant = run.ledger.read::<GrantRow>(&row::key(principal, &plan.policy)).await?;
+        let is_other = |row: Row<GrantRow>| row.revision != revision && row.state.consent.code == basis.consent.code;
+        if grant.is_some_and(is_other) {
+            return Ok(());
+        }
+        run.ledger.delete(&review.key(principal), 1).await
+    });
+    if let Ok(Err(error)) = closed.await {
         warn!(error = chain(&error), "a review stays open, although nothing was granted");
     }
 }

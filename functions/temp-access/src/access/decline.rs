@@ -17,6 +17,7 @@ use crate::outcome::{self, Outcome};
 use crate::pending::{self, PendingRow, Stage};
 use crate::principal::Principal;
 use crate::report::Report;
+use crate::row;
 use crate::run::{LedgerAnswer, PLAN_LIMIT, Run};
 
 const NOTHING_DECLINED: &str = "Nothing was declined";
@@ -97,7 +98,7 @@ pub(crate) fn has_approvals(access: &Access) -> bool {
 /// Withdraws every request for a principal, also one whose approval is being carried out: that approval then finds its
 /// claim lost, or has claimed the row of its grant, which the revoke reads afterwards. Reviews stay.
 pub(crate) async fn withdraw<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Withdrawal {
-    let prefix = pending::prefix(principal);
+    let prefix = row::prefix(principal);
     let mut withdrawal = Withdrawal::default();
     for _ in 0..WITHDRAWALS {
         withdrawal.is_incomplete = false;

@@ -15,7 +15,7 @@ use crate::door::{CHANNEL, Door};
 use crate::error::Error;
 use crate::hub::Envelope;
 use crate::request::{self, Payload, Request};
-use crate::run::SETTLE_LIMIT;
+use crate::run::{SETTLE_LIMIT, usable};
 
 /// How much earlier than its hub a function stops, in which time the answer travels.
 const HOP: Duration = Duration::from_millis(250);
@@ -122,10 +122,6 @@ fn too_late(until: OffsetDateTime) -> Error {
         "the hub account stopped waiting at {}: send the request again. Nothing was begun",
         timestamp::seconds(until)
     ))
-}
-
-fn usable(access: &Result<Access, Misconfigured>) -> Result<&Access, Error> {
-    access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
 }
 
 /// The task of a payload that came through a door of this account.

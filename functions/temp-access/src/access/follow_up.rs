@@ -101,6 +101,12 @@ async fn send_notice<S: Store>(
 ) -> Option<Decision<Outcome>> {
     let end = row.state.over_at();
     let is_over = end <= run.now();
+    let window = row.state.window();
+    let is_scheduled = window.is_scheduled(end.min(run.now()));
+    // Until the policy of a scheduled grant is deleted, it may still let in.
+    if is_over && is_scheduled && row.state.owes_delete {
+        return None;
+    }
     if row.state.state == State::Intent || !is_over {
         let name = format!("{}{profile}", policy::PREFIX);
         let document = timeout_at(deadline, policies::read(principal, &name, run)).await.ok()?.ok()??;
@@ -117,21 +123,27 @@ async fn send_notice<S: Store>(
     let revision = write(row, &claim, deadline, run).await?;
     let row = Row { revision, ..row.clone() };
     let reason = row.state.reason.as_deref();
-    let (window, consent) = (row.state.window(), &row.state.consent);
-    let is_scheduled = !is_over && window.is_scheduled(run.now());
-    let start = is_scheduled.then_some(window.start);
-    let is_wider = row.state.is_wider;
-    let let_in = LetIn { principal, profile, start, end, reason, consent, is_longer: is_wider, is_wider, is_over };
-    let published = timeout_at(deadline, run.topic.publish(&notice::let_in(&let_in, run.invocation))).await.ok()?;
-    if let Err(error) = published {
-        error!(error = chain(&error), "a notice was not sent");
-        write(&row, &row.state.clone().free(), deadline, run).await;
-        return None;
+    let (consent, is_wider) = (&row.state.consent, row.state.is_wider);
+    // A scheduled grant that was revoked before it began let nobody in.
+    let has_notice = !(is_over && is_scheduled);
+    if has_notice {
+        let start = is_scheduled.then_some(window.start);
+        let let_in = LetIn { principal, profile, start, end, reason, consent, is_longer: is_wider, is_wider, is_over };
+        let published = timeout_at(deadline, run.topic.publish(&notice::let_in(&let_in, run.invocation))).await.ok()?;
+        if let Err(error) = published {
+            error!(error = chain(&error), "a notice was not sent");
+            write(&row, &row.state.clone().free(), deadline, run).await;
+            return None;
+        }
     }
     let state = if row.state.state == State::Intent { State::Granted } else { row.state.state };
     let settled = GrantRow { owes_notice: false, is_wider: false, ..row.state.clone() }.settled(state);
     write(&row, &settled, deadline, run).await;
-    let reason = "access was given earlier, and its notice or its decision was missing";
+    let reason = if has_notice {
+        "access was given earlier, and its notice or its decision was missing"
+    } else {
+        "access was to begin later, and was ended before that"
+    };
     let outcome = match (is_scheduled, is_wider) {
         (true, _) => Outcome::Scheduled,
         (false, true) => Outcome::Widened,
@@ -141,6 +153,7 @@ async fn send_notice<S: Store>(
         .about("profile", profile)
         .about("start", timestamp::seconds(window.start))
         .about("until", timestamp::seconds(end))
+        .about_some("given", row.state.claimed_at().map(timestamp::seconds))
         .about_some("because", row.state.reason.clone());
     Some(outcome::with_consent(decision, consent))
 }

@@ -86,7 +86,7 @@ pub(crate) async fn carry_out<S: Store>(
                 return Ok(unknown(&plan, Error::Ledger { outcome, source }, basis, run));
             }
             Deferral::None => {
-                break_glass::close(basis, run).await;
+                break_glass::close(basis, &plan, claim.revision, run).await;
                 return Err(Error::Busy(terms.principal.clone()));
             }
         }
@@ -102,8 +102,9 @@ pub(crate) async fn carry_out<S: Store>(
             // A follow-up may find the grant in the ledger, so its review stays open.
             Deferral::Unknown(_) => Ok(unknown(&plan, not_known(&plan, source), basis, run)),
             Deferral::None => {
+                let revision = claim.revision;
                 let error = take_back(Error::Iam { outcome: nothing_granted(&plan), source }, &plan, claim, run).await;
-                break_glass::close(basis, run).await;
+                break_glass::close(basis, &plan, revision, run).await;
                 Err(error)
             }
         },
@@ -290,9 +291,8 @@ async fn claim<S: Store>(
         if plan.effect.is_new() {
             row.statements.clear();
         }
-        // Until `sekisho-window` has the new statements, those that it has are the grant's, too. If they are not known, the
-        // new ones alone would say too little.
-        if plan.puts && (plan.effect.is_new() || !row.statements.is_empty()) {
+        // Until `sekisho-window` has the new statements, those that it has are the grant's, too.
+        if plan.puts || row.statements.is_empty() {
             row.statements.extend(window_policy::statements(&plan.document));
             row.statements.sort();
             row.statements.dedup();

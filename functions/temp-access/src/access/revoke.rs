@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::access::decline::{self, Withdrawal};
 use crate::access::first_deletes::FirstDeletes;
+use crate::access::owed::awaits_delete;
 use crate::access::window::Turn;
 use crate::access::{policies, revoke_preview};
 use crate::answer::{self, Answer};
@@ -159,15 +160,6 @@ struct Ending<'a, S> {
     count: &'a Cell<usize>,
 }
 
-/// The result of writing the end of access to the ledger's row.
-enum Recorded {
-    Yes,
-    /// The ledger does not answer.
-    Lost,
-    /// Another request has changed the row, or has a lease on the row.
-    Changed,
-}
-
 /// What to do after another request has changed or held the row.
 enum Next {
     /// The other request is done. Check once more whether there is access.
@@ -233,7 +225,11 @@ impl<S: Store> Ending<'_, S> {
                 Err(error) => {
                     // A follow-up goes on with a delete that could not be made in time.
                     let is_late = matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unanswered);
-                    let is_owed = is_late && matches!(self.record(row.as_ref(), access, true).await, Recorded::Yes);
+                    let is_owed = is_late
+                        && match self.record(row.as_ref(), access, true).await {
+                            LedgerAnswer::Done(row) => awaits_delete(&row, now),
+                            LedgerAnswer::Changed | LedgerAnswer::Lost => false,
+                        };
                     return PolicyEnd::Failed { removed: removed.is_some(), is_owed, error };
                 }
             }
@@ -241,9 +237,9 @@ impl<S: Store> Ending<'_, S> {
             removed = Some(access);
             self.first.count(self.count.take(), access.was_live.then_some(access.start));
             match self.record(row.as_ref(), access, false).await {
-                Recorded::Yes => return access.end(true, false),
-                Recorded::Lost => return access.end(false, false),
-                Recorded::Changed => {}
+                LedgerAnswer::Done(_) => return access.end(true, false),
+                LedgerAnswer::Lost => return access.end(false, false),
+                LedgerAnswer::Changed => {}
             }
             match self.wait_for_other(row, access).await {
                 Next::Again(changed) => row = *changed,
@@ -267,6 +263,8 @@ impl<S: Store> Ending<'_, S> {
         let now = now.replace_nanosecond(0).unwrap_or(now);
         let profile = self.policy.strip_prefix(policy::PREFIX).unwrap_or(self.policy);
         let window = later(shown.filter(is_ours), recorded).unwrap_or_else(|| match (row, shown) {
+            // A policy that could not be deleted gives access until the end that the row has.
+            (Some(row), _) if row.owes_delete => row.window(),
             (Some(row), _) => row.chain(),
             (None, Some(_)) => Window { start: now, end: now },
             // Nothing is known about a policy without a row that cannot be read. It counts as the longest one that
@@ -333,14 +331,14 @@ impl<S: Store> Ending<'_, S> {
     }
 
     /// Records the end of access in the row, unless another request holds the row. With `owes_delete`, a follow-up
-    /// deletes the policy.
-    async fn record(&self, row: Option<&Row<GrantRow>>, access: Access, owes_delete: bool) -> Recorded {
+    /// deletes the policy. Returns the row.
+    async fn record(&self, row: Option<&Row<GrantRow>>, access: Access, owes_delete: bool) -> LedgerAnswer<GrantRow> {
         if self.run.is_ledger_lost.get() || !self.is_recordable {
-            return Recorded::Lost;
+            return LedgerAnswer::Lost;
         }
         let (now, request) = (self.run.now(), self.run.request_id());
         if row.is_some_and(|row| row.state.is_held_by_another(request, now)) {
-            return Recorded::Changed;
+            return LedgerAnswer::Changed;
         }
         let state = if access.was_live { State::Revoked } else { State::Expired };
         let mut state = GrantRow::held(state, access.window, request, row.map(|row| &row.state), now).free();
@@ -348,12 +346,9 @@ impl<S: Store> Ending<'_, S> {
         if access.was_live {
             state.sessions_from = state.sessions_from.map(|from| from.min(access.start));
         }
-        let write = self.run.ledger.write(&self.key, &state, row.map(|row| row.revision), request);
-        match self.run.try_ledger(write).await {
-            LedgerAnswer::Done(_) => Recorded::Yes,
-            LedgerAnswer::Changed => Recorded::Changed,
-            LedgerAnswer::Lost => Recorded::Lost,
-        }
+        let revision = row.map(|row| row.revision);
+        let write = async { self.run.ledger.write(&self.key, &state, revision, request).await.map(|_| state) };
+        self.run.try_ledger(write).await
     }
 
     /// Waits until no other request holds the row. If time runs out, the policy is deleted once more, and the end of

@@ -1,7 +1,6 @@
 //! A follow-up looks after `sekisho-window`: it enters the grants that begin soon, and repairs what writers left behind.
 
 use sekisho_domain::decision::Decision;
-use sekisho_domain::timestamp;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Key, Lease, Row, Store};
 use time::Duration;
@@ -55,7 +54,7 @@ pub(crate) async fn tend<S: Store>(
             error!(error = chain(&error), "a grant is not entered into sekisho-window yet");
             // The next follow-up tries again. The failure becomes a decision, and thus an alarm, once the start is near,
             // or if access that was to begin at once has waited for longer than IAM lags behind.
-            let claimed = i64::try_from(row.state.claimed).ok().and_then(timestamp::from_epoch_millis);
+            let claimed = row.state.claimed_at();
             let late = claimed.map(|claimed| claimed + LAG).max(row.state.from.map(|start| start - ENTERED / 2));
             if late.is_some_and(|late| (late..late + ENTERED * 3 / 2).contains(&run.now())) {
                 let reason = format!("the access is not in sekisho-window yet: {}", chain(&error));

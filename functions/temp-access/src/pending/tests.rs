@@ -49,7 +49,12 @@ fn grant(profile: &str, from: Option<OffsetDateTime>) -> Grant {
 
 fn waiting(access: &Access, from: Option<OffsetDateTime>, request: &str) -> PendingRow {
     let grant = grant("admin", from);
-    PendingRow::waiting(&Terms::of(&grant, access).unwrap(), &door("hana"), Some("fire"), request, NOW)
+    let row = PendingRow::waiting(&Terms::of(&grant, access).unwrap(), &door("hana"), Some("fire"), request, NOW);
+    PendingRow { people: people(&["hana"]), ..row }
+}
+
+fn people(names: &[&str]) -> BTreeSet<DoorName> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
 }
 
 fn review(access: &Access) -> PendingRow {
@@ -94,15 +99,11 @@ fn the_same_request_keeps_its_code_and_any_other_replaces_it() {
         PendingRow { from: Some(NOW + Duration::DAY), ..again.clone() },
         PendingRow { key: "another".to_owned(), ..again.clone() },
         PendingRow { allows: "another".to_owned(), ..again.clone() },
+        PendingRow { people: people(&["hana", "jun"]), ..again.clone() },
     ];
     for other in others {
         assert_eq!(ask(Some(&row), &other, NOW).unwrap(), Asking::Replaces, "{other:?}");
     }
-    // A row of an earlier version does not say who stood behind the door.
-    let people = ["hana".parse().unwrap()].into();
-    let known = PendingRow { people, ..again.clone() };
-    assert_eq!(ask(Some(&row), &known, NOW).unwrap(), Asking::Waits);
-    assert_eq!(ask(Some(&known), &row, NOW).unwrap(), Asking::Replaces);
     // While an approval is carried out, the code stays. After one that died, it lapses with the request.
     let claimed = row.claimed(&door("taro"), "three", NOW);
     assert_eq!(ask(Some(&claimed), &again, NOW).unwrap(), Asking::Waits);
@@ -205,7 +206,6 @@ fn a_request_that_nobody_who_is_left_can_have_made_is_withdrawn() {
     let group =
         |members: &str| format!("{CONFIG}\n[access.people.group]\nmay_ask = [\"admin\"]\nmembers = [{members}]");
     let access = access(&group(r#""hana", "jun""#));
-    let people = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
     let asked_by = |door: &str, names: &[&str]| PendingRow {
         door: door.to_owned(),
         people: people(names),
@@ -224,9 +224,8 @@ fn a_request_that_nobody_who_is_left_can_have_made_is_withdrawn() {
     assert_eq!((left(&both, &group(r#""jun""#)), left(&both, &group(r#""hana""#))), (None, None), "the other one's");
     let others = [group(r#""taro""#), CONFIG.to_owned()];
     assert!(others.iter().all(|config| left(&both, config) == Some(Due::Withdraws)));
-    // An earlier version did not note who stood behind the door.
-    let old = asked_by("group", &[]);
-    assert_eq!((left(&old, &group(r#""jun""#)), left(&old, CONFIG)), (None, Some(Due::Withdraws)));
+    let nobody = asked_by("group", &[]);
+    assert_eq!(left(&nobody, &group(r#""jun""#)), Some(Due::Withdraws), "it is not known who asked");
     let own = asked_by("hana", &["hana"]);
     let gone = CONFIG.replacen("[access.people.hana]", "[access.people.hanako]", 1);
     assert_eq!((left(&own, CONFIG), left(&own, &gone)), (None, Some(Due::Withdraws)));

@@ -175,6 +175,9 @@ fn text_of_strangers_stays_text() {
     let html = html(&records);
     assert!(html.contains("&lt;script&gt;") && html.contains("3 rows of the ledger cannot be read"), "{html}");
     assert_golden("access-hostile", &html);
+    let chat = "<!channel> <cwdb-action action=\"call\">x</cwdb-action>";
+    let html = shown(vec![grant("ops", (-60, 60), "granted", &json!({"reason": chat}))], vec![]);
+    assert!(!html.contains("<!channel>") && !html.contains("<cwdb-action"), "{html}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use temp_access::principal::Kind::User;
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::account::{Account, GRANT, REVOKE, text};
+use crate::account::{Account, Fault, GRANT, REVOKE, text};
 
 #[tokio::test(start_paused = true)]
 async fn two_grants_at_once_end_with_the_later_end() {
@@ -54,6 +54,24 @@ async fn two_attempts_of_one_request_at_once_make_one_grant() {
         let row = account.row("user/prd-user/admin").await.unwrap().state;
         assert_eq!((timestamp::seconds(row.end), row.requests, row.lease), (end, vec!["one".to_owned()], Lease::FREE));
     }
+}
+
+/// The first attempt waits for IAM when the second one fails. A revoke still knows of the first one.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_leaves_the_lease_to_the_one_that_is_running() {
+    let account = Account::new();
+    account.cloud.fail("PutUserPolicy", 1, Fault::Lost);
+    let others = async {
+        sleep(Duration::from_millis(100)).await;
+        account.cloud.fail("PutUserPolicy", 1, Fault::Code("AccessDenied", 403));
+        let second = account.invoke_as("one", GRANT).await;
+        (second, account.invoke(REVOKE).await)
+    };
+    let (first, (second, revoked)) = join(account.invoke_as("one", GRANT), others).await;
+    assert_eq!(second.unwrap_err().error_type().name(), "Refused");
+    let (first, revoked) = (text(first), text(revoked));
+    assert!(revoked.contains("is ended"), "{revoked}");
+    assert_eq!(account.admin_end(), None, "{first}\n{revoked}");
 }
 
 /// A grant may read the names of the policies before another grant is made, and the ledger's row afterwards.

@@ -111,6 +111,42 @@ async fn a_grant_waits_for_the_delete_that_a_revoke_owes() {
     assert!(account.text(shell).await.starts_with("End time is "));
 }
 
+/// The second revoke can neither delete the policy nor read it, and must not forget until when it gives access.
+#[tokio::test(start_paused = true)]
+async fn a_second_revoke_that_fails_leaves_the_end_until_which_a_follow_up_tries() {
+    let account = with_shell();
+    account.text(r#"{"user":"prd-user","minutes":3000,"profile":"shell"}"#).await;
+    let granted = account.row("user/prd-user/shell").await.unwrap().state;
+    account.cloud.fail("DeleteUserPolicy", 10_000, THROTTLED);
+    account.invoke(REVOKE).await.unwrap_err();
+    account.cloud.fail("GetUserPolicy", 10_000, THROTTLED);
+    account.invoke(REVOKE).await.unwrap_err();
+    let row = account.row("user/prd-user/shell").await.unwrap().state;
+    assert_eq!((row.window(), row.owes_delete), (granted.window(), true));
+    advance(minutes(26 * 60)).await;
+    account.cloud.heal();
+    assert_eq!(account.follow_up().await, ["revoked"]);
+    assert_eq!(account.cloud.policy_names(User, "prd-user"), [""; 0]);
+}
+
+/// A day after the end, no follow-up tries any more to delete what is left of the policy.
+#[tokio::test(start_paused = true)]
+async fn a_revoke_promises_only_what_a_follow_up_does() {
+    for (hours, is_promised) in [(23, true), (26, false)] {
+        let account = Account::new();
+        account.text(GRANT).await;
+        advance(minutes(hours * 60)).await;
+        account.cloud.fail("GetUserPolicy", 10_000, THROTTLED);
+        account.cloud.fail("DeleteUserPolicy", 10_000, THROTTLED);
+        let error = account.invoke(REVOKE).await.unwrap_err().to_string();
+        assert_eq!(error.contains("The function tries again every minute."), is_promised, "{hours}: {error}");
+        account.cloud.heal();
+        advance(minutes(1)).await;
+        account.follow_up().await;
+        assert_eq!(account.admin_end().is_none(), is_promised, "{hours}");
+    }
+}
+
 /// Afterwards, a grant takes the place of the policy.
 #[tokio::test(start_paused = true)]
 async fn no_grant_waits_for_a_delete_that_nobody_tries_any_more() {
@@ -124,27 +160,55 @@ async fn no_grant_waits_for_a_delete_that_nobody_tries_any_more() {
     assert!(account.text(GRANT).await.starts_with("End time is "));
 }
 
+/// IAM carries out none of the deletes that it does not answer, or the first one.
 #[tokio::test(start_paused = true)]
 async fn a_follow_up_makes_the_delete_that_a_revoke_could_not_make() {
-    let account = Account::new();
-    account.text(r#"{"user":"prd-user","minutes":60}"#).await;
-    account.cloud.fail("DeleteUserPolicy", 8, Fault::Lost);
-    let error = account.invoke(REVOKE).await.unwrap_err();
-    assert!(error.to_string().starts_with("user prd-user may still have sekisho-admin: "), "{error}");
-    assert!(error.to_string().contains("\nThe function tries again every minute."), "{error}");
-    let mut outcomes = Vec::new();
-    for _ in 0..5 {
+    for fault in [Fault::Lost, Fault::DoneUnanswered] {
+        let account = Account::new();
+        account.text(r#"{"user":"prd-user","minutes":60}"#).await;
+        account.cloud.fail("DeleteUserPolicy", 8, fault);
+        let error = account.invoke(REVOKE).await.unwrap_err();
+        assert!(error.to_string().starts_with("user prd-user may still have sekisho-admin: "), "{error}");
+        assert!(error.to_string().contains("\nThe function tries again every minute."), "{error}");
+        let mut outcomes = Vec::new();
+        for _ in 0..5 {
+            advance(minutes(1)).await;
+            outcomes.extend(account.follow_up().await);
+        }
+        assert_eq!(outcomes, ["revoked"], "{fault:?}");
+        assert_eq!(account.admin_end(), None);
+        assert!(account.cloud.published().last().unwrap().contains("Ended: access of user prd-user"));
+        // The next grant is not deleted.
+        account.text(GRANT).await;
         advance(minutes(1)).await;
-        outcomes.extend(account.follow_up().await);
+        account.follow_up().await;
+        assert!(account.admin_end().is_some());
     }
-    assert_eq!(outcomes, ["revoked"]);
-    assert_eq!(account.admin_end(), None);
-    assert!(account.cloud.published().last().unwrap().contains("Ended: access of user prd-user"));
-    // The next grant is not deleted.
-    account.text(GRANT).await;
-    advance(minutes(1)).await;
-    account.follow_up().await;
-    assert!(account.admin_end().is_some());
+}
+
+/// Nothing can be read, so that a revoke tries to delete the policies of all profiles.
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_finds_nothing_is_announced_only_if_it_ended_access() {
+    for was_revoked in [false, true] {
+        let account = Account::new();
+        if was_revoked {
+            account.text(GRANT).await;
+            advance(minutes(5)).await;
+            account.text(REVOKE).await;
+        }
+        let (decided, sent) = (account.outcomes(), account.cloud.published());
+        advance(minutes(5)).await;
+        for call in ["ListUserPolicies", "GetUserPolicy", "DeleteUserPolicy"] {
+            account.cloud.fail(call, 10_000, THROTTLED);
+        }
+        account.invoke(REVOKE).await.unwrap_err();
+        account.cloud.heal();
+        advance(minutes(1)).await;
+        assert!(account.follow_up().await.is_empty(), "{was_revoked}");
+        assert!(!account.row("user/prd-user/admin").await.unwrap().state.owes_delete);
+        assert_eq!(account.outcomes(), [decided, vec!["failed".to_owned()]].concat());
+        assert_eq!(account.cloud.published(), sent);
+    }
 }
 
 /// IAM lists the policy, but one of its replicas does not find it.

@@ -135,8 +135,11 @@ async fn a_decision_that_was_not_recorded_is_recorded_by_the_next_follow_up() {
         if again {
             account.text(r#"{"user":"prd-user","minutes":30,"reason":"fire"}"#).await;
         }
+        advance(minutes(10)).await;
         assert_eq!(account.follow_up().await, ["granted"], "{again}");
-        assert_eq!(account.decisions().last().unwrap()["because"], "fire");
+        let decision = account.decisions().pop().unwrap();
+        let (because, given) = (decision["because"].as_str(), decision["given"].as_str());
+        assert!(because == Some("fire") && given.unwrap().starts_with("2026-11-21T20:45:0"), "{decision}");
         let notices = account.cloud.published();
         assert!(notices.len() == 2 && notices.iter().all(|notice| notice.contains("Let in: user prd-user until")));
         assert!(account.follow_up().await.is_empty());

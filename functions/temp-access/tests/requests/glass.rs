@@ -1,8 +1,12 @@
 //! Break-glass: access without an approval, which somebody else reviews afterwards.
 
+use std::cell::Cell;
+
 use futures_util::join;
 use sekisho_lambda::Failure;
 use serde_json::Value;
+use temp_access::answer::Answer;
+use temp_access::error::Error;
 use temp_access::principal::Kind::User;
 use tokio::time::{Duration, advance, sleep, timeout};
 
@@ -135,4 +139,81 @@ async fn an_attempt_that_fails_leaves_the_review_of_the_attempt_that_lets_in() {
     let code = code(&text(second));
     assert!(end(&account).is_some());
     assert!(account.text(PENDING).await.starts_with(&format!("{code}: review of break-glass")));
+}
+
+/// An account whose ledger takes long for some of its operations: first those of one attempt, and then those of another
+/// one. An attempt reads the row of the grant, claims it, reads the review, and writes it. One that fails takes back the
+/// claim, reads the row again, and deletes the review.
+fn with_slow_operations(slow: &[(usize, u64)]) -> Account {
+    let account = Account::with(DOORS);
+    let mut delays = vec![1; 60];
+    for (operation, millis) in slow {
+        delays[*operation] = *millis;
+    }
+    account.set_ledger_delays(delays);
+    account
+}
+
+async fn attempt(account: &Account, after: u64) -> Result<Answer, Error> {
+    sleep(Duration::from_millis(after)).await;
+    account.invoke_at_as("hana", "one", GLASS).await
+}
+
+/// Neither attempt finds a review.
+#[tokio::test(start_paused = true)]
+async fn two_attempts_that_write_the_review_at_once_both_let_in() {
+    let account = with_slow_operations(&[(3, 400), (7, 600)]);
+    let (first, second) = join!(attempt(&account, 900), attempt(&account, 1_100));
+    let (first, second) = (code(&text(first)), code(&text(second)));
+    assert_eq!(first, second);
+    assert!(end(&account).is_some() && account.text(PENDING).await.starts_with(&first));
+    assert_eq!(account.text(PENDING).await.lines().count(), 1);
+}
+
+/// In the same second, the ledger takes the write of the first attempt for a repetition of the second one's.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_leaves_the_review_that_both_have_written() {
+    let account = with_slow_operations(&[(3, 60)]);
+    let second = async {
+        let answer = attempt(&account, 30).await;
+        account.cloud.fail("PutUserPolicy", 1, Fault::Code("AccessDenied", 403));
+        answer
+    };
+    let (first, second) = join!(attempt(&account, 0), second);
+    assert_eq!(first.unwrap_err().error_type().name(), "Refused");
+    let code = code(&text(second));
+    assert!(end(&account).is_some());
+    assert!(account.text(PENDING).await.starts_with(&format!("{code}: review of break-glass")));
+}
+
+/// The second attempt begins while the first one, which has failed, is about to delete the review.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_takes_over_the_review_of_one_that_has_failed() {
+    let account = with_slow_operations(&[(6, 400)]);
+    account.cloud.fail("PutUserPolicy", 1, Fault::Code("AccessDenied", 403));
+    let (first, second) = join!(attempt(&account, 0), attempt(&account, 100));
+    assert_eq!(first.unwrap_err().error_type().name(), "Refused");
+    let code = code(&text(second));
+    assert!(end(&account).is_some());
+    assert!(account.text(PENDING).await.starts_with(&format!("{code}: review of break-glass")));
+}
+
+/// An earlier grant has a review of its own, and the ledger may fail when the claim of the refused one is taken back.
+#[tokio::test(start_paused = true)]
+async fn a_refused_grant_leaves_no_review() {
+    let refused = async |account: &Account| {
+        account.cloud.fail("PutUserPolicy", 1, Fault::Code("AccessDenied", 403));
+        account.invoke_at("hana", GLASS).await.unwrap_err();
+        account.text(PENDING).await
+    };
+    let account = Account::with(DOORS);
+    let code = code(&account.text_at("hana", GLASS).await);
+    account.text(r#"{"action":"revoke","user":"prd-user"}"#).await;
+    advance(minutes(10 * 60)).await;
+    let pending = refused(&account).await;
+    assert!(pending.starts_with(&code) && pending.lines().count() == 1, "{pending}");
+    let account = Account::with(DOORS);
+    let fails = Cell::new(true);
+    account.fail_ledger(move |operation| operation == "delete" && fails.replace(false));
+    assert_eq!(refused(&account).await, "Nothing waits for an approval.");
 }

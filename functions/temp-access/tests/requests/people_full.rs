@@ -6,10 +6,10 @@ use futures_util::join;
 use sekisho_domain::config::Document;
 use sekisho_domain::timestamp;
 use sekisho_lambda::Failure;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::account::{Account, CONFIG, minutes};
-use crate::people::{account, let_in, user};
+use crate::account::{Account, CONFIG, Fault, minutes};
+use crate::people::{account, let_in, revoke, user};
 
 /// How many people fit with the profile of these tests.
 const ROOM: usize = 2;
@@ -89,4 +89,24 @@ async fn a_refused_grant_that_is_not_taken_back_lets_nobody_in() {
         account.follow_up().await;
     }
     assert_eq!(let_in(&account).into_iter().collect::<Vec<_>>(), [user("0"), user("2")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoke_makes_room_and_a_dead_invocation_takes_it_only_while_it_may_be_running() {
+    let account = nearly_full(0).await;
+    let ask = |name: usize, length: u64| format!(r#"{{"person":"p{name}@example.com","minutes":{length}}}"#);
+    account.text(&ask(1, 30)).await;
+    let refused = async || account.invoke(&ask(2, 40)).await.unwrap_err().error_type().name();
+    assert_eq!(refused().await, "LimitExceeded");
+    account.text(&revoke("p1")).await;
+    account.cloud.fail("CreatePolicyVersion", 1, Fault::Lost);
+    timeout(Duration::from_secs(2), account.invoke(&ask(1, 30))).await.unwrap_err();
+    assert_eq!(refused().await, "LimitExceeded");
+    sleep(Duration::from_secs(14)).await;
+    account.text(&ask(2, 40)).await;
+    for _ in 0..3 {
+        sleep(minutes(1)).await;
+        account.follow_up().await;
+        assert_eq!(let_in(&account).into_iter().collect::<Vec<_>>(), [user("0"), user("2")]);
+    }
 }

@@ -1,9 +1,13 @@
 //! Grants of people to which IAM does not show the last version of `sekisho-window`: a follow-up enters them.
 
+use std::time::Duration;
+
+use futures_util::join;
 use sekisho_domain::config::Document;
 use tokio::time::{Instant, sleep};
 
 use crate::account::{CONFIG, SLACK_LIMIT, minutes, text};
+use crate::approvals::{DOORS, approve, ask};
 use crate::people::{BEGINS_LATER, account, grant, let_in, revoke, users};
 
 /// IAM shows the previous version for 20 seconds. Whoever comes within that time is let in by a follow-up.
@@ -105,4 +109,32 @@ async fn a_grant_that_begins_later_stays_one_grant() {
     assert_eq!(let_in(&account), users(&["taro"]));
     sleep(minutes(30)).await;
     assert_eq!(let_in(&account), users(&[]));
+}
+
+/// For all times: access that is approved beside a revoke, and entered at once or by a follow-up.
+#[tokio::test(start_paused = true)]
+async fn an_approval_beside_a_revoke_lets_nobody_in() {
+    let doors = DOORS.replace("user/prd-user", "person/hana@example.com");
+    for lag in [0, 20] {
+        for ahead in (0..900).step_by(30) {
+            let mut account = account(lag);
+            account.function.access = Document::parse("sekisho.toml", &doors).unwrap().access();
+            let taro = grant("taro").replace('}', r#","profile":"read-only"}"#);
+            account.text(&taro).await;
+            let code = ask(&account, "hana", r#"{"person":"hana@example.com","minutes":120}"#).await;
+            let (approval, revoke) = (approve(&code), revoke("hana"));
+            let (approved, ended) = join!(account.invoke_at("taro", &approval), async {
+                sleep(Duration::from_millis(ahead)).await;
+                account.invoke_at("hana", &revoke).await
+            });
+            if let Err(error) = &ended {
+                assert!(error.to_string().contains("The function tries again every minute."), "{lag} {ahead}: {error}");
+            }
+            for _ in 0..3 {
+                sleep(minutes(1)).await;
+                account.follow_up().await;
+                assert_eq!(let_in(&account), users(&["taro"]), "{lag} {ahead}: {approved:?} {ended:?}");
+            }
+        }
+    }
 }

@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::time::advance;
 
-use crate::account::{Account, BEGIN, CONFIG, LIST, REVOKE, minutes};
+use crate::account::{Account, BEGIN, CONFIG, Fault, LIST, REVOKE, minutes};
 use crate::approvals::{DOORS, approve, ask};
+use crate::people;
 
 const FROM: OffsetDateTime = datetime!(2026-11-22 22:00 UTC);
 /// Two hours from 22:00 UTC on the next day.
@@ -201,6 +202,62 @@ async fn a_door_that_is_gone_ends_what_it_asked_for_or_approved() {
         assert_eq!(account.sweep().await, ["revoked"], "{gone}");
         assert_eq!(account.admin_end(), None);
         assert!(account.cloud.published().pop().unwrap().contains(&format!("the door {gone}")));
+    }
+}
+
+/// The notice or the decision of the grant is missing, and somebody revokes it before the next follow-up.
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_grant_that_was_revoked_before_its_start_let_nobody_in() {
+    for (is_recorded, is_deleted) in [(false, true), (true, true), (true, false)] {
+        let account = Account::new();
+        if is_recorded {
+            account.cloud.fail("Publish", 1, Fault::Code("NotFound", 404));
+        } else {
+            account.fail_ledger(|operation| operation == "record");
+        }
+        account.text(LATER).await;
+        account.fail_ledger(|_| false);
+        if is_deleted {
+            account.text(REVOKE).await;
+        } else {
+            account.cloud.fail("DeleteUserPolicy", 10_000, Fault::Code("Throttling", 400));
+            account.invoke(REVOKE).await.unwrap_err();
+            // Nobody knows yet whether the policy will be deleted before the start.
+            assert!(account.follow_up().await.is_empty());
+            account.cloud.heal();
+            assert_eq!(account.follow_up().await, ["revoked"]);
+        }
+        let sent = account.cloud.published();
+        advance(minutes(1)).await;
+        assert_eq!(account.follow_up().await, ["scheduled"]);
+        assert_eq!(account.cloud.published(), sent);
+        let decision = account.decisions().pop().unwrap();
+        let field = |name: &str| decision[name].as_str().unwrap().to_owned();
+        assert_eq!((field("start"), field("because")), ("2026-11-22T22:00:00Z".to_owned(), "move".to_owned()));
+        // For the audit, the access ended before it began.
+        assert!(field("until").starts_with("2026-11-21T20:4"), "{decision}");
+        assert!(account.follow_up().await.is_empty());
+    }
+}
+
+/// The access of a person, which only the ledger has until shortly before its start.
+#[tokio::test(start_paused = true)]
+async fn a_door_that_is_gone_ends_what_it_asked_for_or_approved_for_a_person() {
+    let doors = DOORS.replace("user/prd-user", "person/hana@example.com");
+    for gone in ["hana", "taro"] {
+        let mut account = people::account(0);
+        reconfigure(&mut account, &doors);
+        let code =
+            ask(&account, "hana", &LATER.replace(r#""user":"prd-user""#, r#""person":"hana@example.com""#)).await;
+        account.text_at("taro", &approve(&code)).await;
+        assert_eq!(account.sweep().await, ["idle"]);
+        let without = doors.replace(&format!("[access.people.{gone}]"), "[access.people.other]");
+        reconfigure(&mut account, &without.replace("[\"hana\", \"taro\"]", "[\"jun\"]"));
+        assert_eq!(account.sweep().await, ["revoked"], "{gone}");
+        assert!(account.cloud.published().pop().unwrap().contains(&format!("the door {gone}")));
+        advance(minutes(25 * 60 + 20)).await;
+        account.follow_up().await;
+        assert!(people::let_in(&account).is_empty());
     }
 }
 
