@@ -213,7 +213,7 @@ def of_role(logical):
 
 
 def test_a_sweep_may_take_any_number_of_invocations_with_a_whole_core():
-    """Lambda ends a chain of invocations through a queue after 16 rounds, unless it may recur. The local cloud does not."""
+    """Lambda ends a chain of invocations through a queue after 16 rounds, unless the function may recur."""
     sweeper = deployed.source()["Resources"]["ArtifactSweeper"]["Properties"]
     assert (sweeper["RecursiveLoop"], sweeper["MemorySize"]) == ("Allow", 1769)
 
