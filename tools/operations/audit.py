@@ -198,8 +198,8 @@ def _follow(profiles: dict[str, Windows], one: Decided) -> None:
     """Changes the windows of a principal's profiles as the decision did."""
     decision, at = one.decision, datetime.fromisoformat(one.at)
     if decision["outcome"] in GIVING and "until" in decision:
-        # A chain may have begun long before the grant that goes on with it. A follow-up, which decides later than that,
-        # says when the access was given.
+        # A chain may have begun long before the grant that goes on with it. A follow-up decides after the access was
+        # given, and says in `given` when that was.
         start, end, given = (datetime.fromisoformat(decision.get(name, one.at)) for name in ("start", "until", "given"))
         begin = max(start, given)
         profiles[decision["profile"]] = [*_until(profiles.get(decision["profile"], []), at), (begin, end)]

@@ -227,8 +227,8 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. After a failure,
-    /// other requests wait until the lease ends. The lease of an earlier attempt of this request, which may still be
-    /// running, stays. Returns whether the row no longer has the claim.
+    /// other requests wait until the lease ends. If `before` has the lease of an earlier attempt of this request, it stays:
+    /// that attempt may still be running. Returns whether the row no longer has the claim.
     pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) -> bool {
         let released = timeout_at(self.deadline(CONFIRM_LIMIT), async {
             match before {

@@ -11,6 +11,7 @@ use crate::answer::{self, Answer};
 use crate::error::Error;
 use crate::pending::PendingRow;
 use crate::plan::{Plan, Terms};
+use crate::principal::Principal;
 use crate::report::Report;
 use crate::row::{self, GrantRow};
 use crate::run::{CONFIRM_LIMIT, Run};
@@ -33,9 +34,12 @@ pub(crate) fn open<S: Store>(terms: &Terms<'_>, basis: &mut Basis<'_>, run: &Run
 /// Writes the row of the review. It is written before access is given, so that no grant is without a review. If an
 /// earlier attempt of this request has written the row already, it is written again: with a new revision, that attempt
 /// cannot delete it.
-pub(crate) async fn record<S: Store>(review: &PendingRow, run: &Run<'_, S>) -> Result<(), LedgerError> {
-    let Some(principal) = review.principal() else { return Ok(()) };
-    let key = review.key(&principal);
+pub(crate) async fn record<S: Store>(
+    review: &PendingRow,
+    principal: &Principal,
+    run: &Run<'_, S>,
+) -> Result<(), LedgerError> {
+    let key = review.key(principal);
     loop {
         let earlier = run.ledger.read::<PendingRow>(&key).await?;
         let (row, revision) = earlier.map_or_else(|| (review.clone(), None), |row| (row.state, Some(row.revision)));
@@ -47,14 +51,15 @@ pub(crate) async fn record<S: Store>(review: &PendingRow, run: &Run<'_, S>) -> R
     }
 }
 
-/// Deletes the row of a review whose grant changed nothing, if this attempt was the first to write it, and the last, and
-/// no other attempt has the grant. `revision` is that of this attempt's claim on the grant. A failure is no error:
-/// somebody then closes the review.
+/// Deletes the review of a grant that changed nothing, unless another attempt of the request has written the review or the
+/// grant's row. `revision` is that of this attempt's claim on the grant. A failure is no error: somebody then closes the
+/// review.
 pub(crate) async fn close<S: Store>(basis: &Basis<'_>, plan: &Plan<'_>, revision: u64, run: &Run<'_, S>) {
     let Some(review) = &basis.review else { return };
     let principal = plan.terms.principal;
     let closed = timeout_at(run.deadline(CONFIRM_LIMIT), async {
-        // Two attempts in the same second write the same row, with the same revision. So the grant tells whose it is.
+        // Two attempts in the same second write the same review with the same revision, so only the grant's row shows that
+        // there is another attempt.
         let grant = run.ledger.read::<GrantRow>(&row::key(principal, &plan.policy)).await?;
         let is_other = |row: Row<GrantRow>| row.revision != revision && row.state.consent.code == basis.consent.code;
         if grant.is_some_and(is_other) {

@@ -99,14 +99,14 @@ async fn send_notice<S: Store>(
     deadline: Instant,
     run: &Run<'_, S>,
 ) -> Option<Decision<Outcome>> {
+    // Until a revoked policy is deleted, it lets in, and nobody knows when that ends.
+    if awaits_delete(&row.state, run.now()) {
+        return None;
+    }
     let end = row.state.over_at();
     let is_over = end <= run.now();
     let window = row.state.window();
     let is_scheduled = window.is_scheduled(end.min(run.now()));
-    // Until the policy of a scheduled grant is deleted, it may still let in.
-    if is_over && is_scheduled && row.state.owes_delete {
-        return None;
-    }
     if row.state.state == State::Intent || !is_over {
         let name = format!("{}{profile}", policy::PREFIX);
         let document = timeout_at(deadline, policies::read(principal, &name, run)).await.ok()?.ok()??;

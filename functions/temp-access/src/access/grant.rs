@@ -171,7 +171,7 @@ async fn secure<S: Store>(plan: &Plan<'_>, basis: &Basis<'_>, run: &Run<'_, S>) 
     }
     policies::check_room(plan, run).await?;
     match &basis.review {
-        Some(review) if plan.puts => break_glass::record(review, run).await.map_err(ledger_error),
+        Some(review) if plan.puts => break_glass::record(review, plan.terms.principal, run).await.map_err(ledger_error),
         _ => Ok(()),
     }
 }
@@ -291,7 +291,8 @@ async fn claim<S: Store>(
         if plan.effect.is_new() {
             row.statements.clear();
         }
-        // Until `sekisho-window` has the new statements, those that it has are the grant's, too.
+        // Until `sekisho-window` has the new statements, those that it has are the grant's, too. A row that somebody has
+        // deleted gets the statements back, although nothing is written.
         if plan.puts || row.statements.is_empty() {
             row.statements.extend(window_policy::statements(&plan.document));
             row.statements.sort();

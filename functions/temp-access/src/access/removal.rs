@@ -113,9 +113,7 @@ pub(crate) async fn finish_revoke<S: Store>(
         claimed.ok()?.inspect_err(|error| warn!(error = chain(error), "a policy is not deleted yet")).ok()?;
     let settle = async |row: GrantRow| {
         let written = run.ledger.write(&key, &row.free(), Some(revision), run.request_id()).await;
-        if let Err(error) = written {
-            warn!(error = chain(&error), "a follow-up was not recorded");
-        }
+        written.inspect_err(|error| warn!(error = chain(error), "a follow-up was not recorded")).is_ok()
     };
     // A delete ends before the lease, as in `remove_ended`.
     let limit = deadline.min(Instant::now() + lease.time_left(run.now()).saturating_sub(ATTEMPT_TIMEOUT));
@@ -137,9 +135,11 @@ pub(crate) async fn finish_revoke<S: Store>(
             return None;
         }
     };
-    settle(GrantRow { owes_delete: false, ended: Some(run.now()), ..claim.clone() }).await;
-    // The policy is gone if IAM carried out a delete that it did not answer.
-    if !existed && !claim.is_ended_early() {
+    let is_settled = settle(GrantRow { owes_delete: false, ended: Some(run.now()), ..claim.clone() }).await;
+    // If the policy was gone, IAM may have carried out a delete without answering it, and nobody has announced that end yet.
+    // It is announced once it is recorded, so that the next follow-up does not announce it again.
+    let is_news = if claim.is_ended_early() { is_settled } else { existed };
+    if !is_news {
         return None;
     }
     let notice = notice::ended(principal, std::slice::from_ref(&policy), None, |one| run.is_open(one), run.invocation);

@@ -226,10 +226,8 @@ impl<S: Store> Ending<'_, S> {
                     // A follow-up goes on with a delete that could not be made in time.
                     let is_late = matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unanswered);
                     let is_owed = is_late
-                        && match self.record(row.as_ref(), access, true).await {
-                            LedgerAnswer::Done(row) => awaits_delete(&row, now),
-                            LedgerAnswer::Changed | LedgerAnswer::Lost => false,
-                        };
+                        && matches!(self.record(row.as_ref(), access, true).await,
+                                    LedgerAnswer::Done(row) if awaits_delete(&row, now));
                     return PolicyEnd::Failed { removed: removed.is_some(), is_owed, error };
                 }
             }

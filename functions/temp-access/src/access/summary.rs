@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::access::owed::{TRIED, notify_once, subject, write};
+use crate::access::owed::{TRIED, awaits_delete, notify_once, subject, write};
 use crate::notice::ending::{self, Summary};
 use crate::row::{GrantRow, State};
 use crate::run::Run;
@@ -60,8 +60,12 @@ pub(super) async fn summarize<S: Store>(rows: &[Row<GrantRow>], deadline: Instan
     }
 }
 
-/// Whether the access has been over for so long that CloudTrail shows what was done.
+/// Whether the access has been over for so long that CloudTrail shows what was done. Until a revoked policy is deleted, it
+/// is not over.
 fn is_due(row: &GrantRow, now: OffsetDateTime) -> bool {
     let over = row.over_at();
-    row.state != State::Intent && over.saturating_add(DELAY) <= now && now < over.saturating_add(TRIED)
+    row.state != State::Intent
+        && !awaits_delete(row, now)
+        && over.saturating_add(DELAY) <= now
+        && now < over.saturating_add(TRIED)
 }

@@ -181,6 +181,24 @@ async fn a_summary_follows_a_revoke_and_covers_a_chain_that_went_on() {
     assert!(text.contains("from 2026-11-21T20:45:0") && text.contains("ec2: 1 write"), "{text}");
 }
 
+/// The access goes on until the policy is deleted.
+#[tokio::test(start_paused = true)]
+async fn a_summary_waits_for_the_delete_of_a_revoked_policy() {
+    let account = Account::new();
+    account.text(GRANT).await;
+    let begin = account.now();
+    account.cloud.fail("DeleteUserPolicy", usize::MAX, Fault::Code("Throttling", 400));
+    account.invoke(REVOKE).await.unwrap_err();
+    account.cloud.record("user/prd-user", "ec2:StopInstances", begin + 10 * Span::MINUTE);
+    pass(&account, 27).await;
+    assert_eq!(summaries(&account), Vec::<String>::new());
+    account.cloud.heal();
+    assert_eq!(account.follow_up().await, ["revoked"]);
+    pass(&account, 22).await;
+    let [text] = summaries(&account).try_into().unwrap();
+    assert!(text.contains("ec2: 1 write"), "{text}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_summary_waits_for_cloudtrail_and_is_then_sent_without_it() {
     let account = Account::new();

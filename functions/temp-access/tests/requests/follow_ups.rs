@@ -1,5 +1,7 @@
 //! Follow-ups: the sessions of grants that have ended, and notices that are missing.
 
+use std::cell::Cell;
+
 use sekisho_domain::config::Document;
 use temp_access::principal::Kind::User;
 use temp_access::row::State;
@@ -234,4 +236,51 @@ async fn a_notice_of_an_approval_that_was_cut_off_is_sent_although_its_request_i
     ask(&account, "hana", &ASK.replace("30", "90")).await;
     assert_eq!(account.follow_up().await, ["granted"]);
     assert!(account.cloud.published().last().unwrap().contains("Let in: user prd-user until"));
+}
+
+/// The notice waits for the delete, and tells the end that it made.
+#[tokio::test(start_paused = true)]
+async fn a_notice_that_cannot_be_sent_keeps_no_delete_waiting() {
+    let account = Account::new();
+    let no_topic = || account.cloud.fail("Publish", usize::MAX, Fault::Code("NotFound", 404));
+    no_topic();
+    account.text(GRANT).await;
+    account.cloud.fail("DeleteUserPolicy", usize::MAX, Fault::Code("Throttling", 400));
+    account.invoke(REVOKE).await.unwrap_err();
+    account.cloud.heal();
+    no_topic();
+    advance(minutes(3)).await;
+    assert_eq!(account.follow_up().await, ["revoked"]);
+    assert_eq!(account.admin_end(), None);
+    account.cloud.heal();
+    advance(minutes(1)).await;
+    assert_eq!(account.follow_up().await, ["granted"]);
+    let notice = account.cloud.published().pop().unwrap();
+    assert!(notice.contains("had access") && notice.contains("20:48:1"), "{notice}");
+}
+
+/// The ledger carries out some writes of the follow-up, and then no further ones.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_not_recorded_is_announced_once() {
+    for carried_out in 0..4 {
+        let account = Account::new();
+        account.text(GRANT).await;
+        account.cloud.fail("DeleteUserPolicy", 8, Fault::DoneUnanswered);
+        account.invoke(REVOKE).await.unwrap_err();
+        account.cloud.heal();
+        let sent = account.cloud.published().len();
+        let writes = Cell::new(0);
+        account.fail_ledger(move |operation| {
+            writes.set(writes.get() + u32::from(operation == "write"));
+            operation == "write" && writes.get() > carried_out
+        });
+        advance(minutes(1)).await;
+        account.follow_up().await;
+        account.fail_ledger(|_| false);
+        for _ in 0..3 {
+            advance(minutes(1)).await;
+            account.follow_up().await;
+        }
+        assert_eq!(account.cloud.published().len(), sent + 1, "{carried_out}");
+    }
 }
