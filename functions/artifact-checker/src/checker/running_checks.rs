@@ -80,12 +80,11 @@ impl RunningChecks {
     pub(crate) fn end(&mut self, number: u64, checked: CheckedObject, pages: &mut OpenPages, row: &mut SweepRow) {
         let Some(RunningCheck { object, page, is_slow, .. }) = self.by_number.remove(&number) else { return };
         self.slow -= usize::from(is_slow);
-        match page.and_then(|page| pages.page(page)) {
-            Some(page) => page.end_object(&object, checked),
-            None => {
-                row.end_slow(&object, checked);
-                self.ended_late.push(object.key);
-            }
+        if let Some(page) = page.and_then(|page| pages.page(page)) {
+            page.end_object(&object, checked);
+        } else {
+            row.end_slow(&object, checked);
+            self.ended_late.push(object.key);
         }
     }
 
