@@ -271,8 +271,8 @@ impl GrantRow {
         }
     }
 
-    /// Whether a revoke ended access that would have gone on. The row of a revoke that knew nothing of the access begins
-    /// in 1970, and does not count.
+    /// Whether a revoke ended access that would have gone on. A revoke that knew nothing of the access wrote a row that
+    /// begins in 1970; it says nothing about access.
     pub(crate) fn is_ended_early(&self) -> bool {
         self.state == State::Revoked
             && self.start > OffsetDateTime::UNIX_EPOCH

@@ -243,9 +243,9 @@ pub(crate) fn effective(versions: &BTreeMap<u64, Version>, id: u64) -> Vec<Share
     shares
 }
 
-/// The grants to which a share may belong. The configuration may have changed since, so it does not count. A grant with
-/// exactly the window of the share wins over one with a larger window: a row has the larger one while the grant is
-/// extended, and after an extension that failed. The answer has several grants if they have the same statement.
+/// The grants to which a share may belong: several, if they have the same statement. The configuration does not count,
+/// because it may have changed since. While a grant is extended, and after an extension that failed, its row has a larger
+/// window than its share. So a grant with exactly the window of the share comes before those with a larger one.
 fn owners<'h>(share: &Share, holders: &'h [Holder]) -> Vec<&'h Holder> {
     let digest = share.digest();
     let may_own = |holder: &&Holder| {

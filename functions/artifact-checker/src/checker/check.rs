@@ -38,8 +38,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// For a repair and the read that proves it, S3 sends up to this many requests to KMS. KMS charges fewer
 /// ([`RequestCount::kms`]).
 const KMS_REQUESTS_OF_A_REPAIR: u32 = 4;
-/// No more checks are under way than S3's rate allows within this time. If each of them becomes a repair, which needs four
-/// times as many requests, they still end before the time of an invocation.
+/// No more checks are under way than requests pass at S3's rate within this time. Even if all of them become repairs, with
+/// four requests more each, they end within the time that an invocation leaves them.
 const LONGEST_QUEUE: Duration = Duration::from_secs(5);
 
 /// What a check is asked to do. An attempt that fails is repeated with the same request.
@@ -150,7 +150,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         self.limits.set(rates);
     }
 
-    /// How many checks may be under way, so that none waits long for the rates.
+    /// The number of checks of which none waits long for S3's rate.
     pub(crate) fn most_checks(&self) -> usize {
         self.limits.s3.within(LONGEST_QUEUE).max(1)
     }

@@ -54,9 +54,9 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
     let attempt = match Box::pin(attempt(run, request, &mut taken)).await {
         Ok(attempt) => attempt,
         Err(error) if error.is_changed() => {
-            // If another invocation has taken over the range, or a new sweep has replaced this one, the message does
-            // nothing. If this invocation could not divide the range, because many others were changing the sweep's
-            // row, nobody has the range, and the message continues it.
+            // The message continues the range if nobody has it, because this invocation could not divide it while many
+            // others changed the sweep's row. If another invocation has the range, or a new sweep has replaced this one,
+            // the message does nothing.
             send(run, request, PAUSE).await?;
             let why = "another invocation has taken over the range, a new sweep has replaced this one, or the range is \
                        continued later";

@@ -53,7 +53,7 @@ pub(crate) struct SweepChecker<'a, L> {
 }
 
 impl<L: Store> SweepChecker<'_, L> {
-    /// How many checks may be under way.
+    /// How many checks may be under way: as many as S3 answers without throttling, and as its rate allows.
     pub(crate) fn most_checks(&self) -> usize {
         self.limit.borrow().requests().min(self.checker.most_checks())
     }
@@ -74,7 +74,8 @@ impl<L: Store> SweepChecker<'_, L> {
             self.proofs.borrow_mut().end(result.was_read, result.failed_read.as_ref());
         }
         let decision = explained(result.decision, self.writers, self.right_key).await;
-        // A sweep that is replaced waits for what follows the repair, too: the retry of a stage, and the finding.
+        // What follows a repair belongs to it: the retry of a stage, and the finding. A sweep that is replaced waits for
+        // both.
         let _repair = self.checker.begin_repair();
         // A stage reads the latest version.
         let decision = if is_older_version { decision } else { self.retrier.after_sweep(decision).await };

@@ -48,7 +48,7 @@ async fn a_sweep_retries_a_stage_that_failed_after_its_first_repair() {
     let answer = handle(&checker(&world), "r", SWEEP).await.unwrap();
     assert!(now() - began > Duration::from_mins(2) && answer.sweeps[0].complete);
     assert_eq!((retried(&world).len(), world.state().bucket(BUCKET).writes), (1, 21));
-    // At the first repair, at that of the second object, and before the retry.
+    // One look at the first repair, one at that of the second object, and one before the retry.
     let operations = world.state().operations("codepipeline");
     assert_eq!(operations.iter().filter(|name| *name == "ListActionExecutions").count(), 3);
 }
@@ -64,7 +64,7 @@ async fn the_repairs_of_a_sweep_share_a_look_at_the_actions_however_long_it_take
     let answer = handle(&checker(&world), "r", SWEEP).await.unwrap();
     assert!(answer.sweeps[0].complete);
     assert_eq!((retried(&world).len(), answer.sweeps[0].outcomes[&Outcome::Repaired]), (1, 21));
-    // For all repairs, and before the retry.
+    // One look for all repairs, and one before the retry.
     let operations = world.state().operations("codepipeline");
     assert_eq!(operations.iter().filter(|name| *name == "ListActionExecutions").count(), 2);
 }

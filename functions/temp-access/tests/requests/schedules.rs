@@ -234,13 +234,13 @@ async fn a_scheduled_grant_that_was_revoked_before_its_start_let_nobody_in() {
         let decision = account.decisions().pop().unwrap();
         let field = |name: &str| decision[name].as_str().unwrap().to_owned();
         assert_eq!((field("start"), field("because")), ("2026-11-22T22:00:00Z".to_owned(), "move".to_owned()));
-        // For the audit, the access ended before it began.
+        // The audit counts no hours, because the end is before the start.
         assert!(field("until").starts_with("2026-11-21T20:4"), "{decision}");
         assert!(account.follow_up().await.is_empty());
     }
 }
 
-/// The access of a person, which only the ledger has until shortly before its start.
+/// Until shortly before its start, only the ledger has the access of a person.
 #[tokio::test(start_paused = true)]
 async fn a_door_that_is_gone_ends_what_it_asked_for_or_approved_for_a_person() {
     let doors = DOORS.replace("user/prd-user", "person/hana@example.com");
